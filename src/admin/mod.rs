@@ -1,0 +1,199 @@
+//! The admin listener and the probe address: health, metrics, and the admin API.
+//!
+//! Health and metrics are free; all of `/api/v1` needs the admin token. A page in an operator's
+//! browser must not reach it by DNS rebinding or across origins: the `Host` is compared with a
+//! list, a foreign `Origin` is refused, and changes are JSON only. It runs on control's runtime.
+
+mod api;
+mod health;
+mod readings;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::control::KeyStatus;
+use crate::gateway::{Gateway, Lane};
+use crate::observe::Metrics;
+use crate::revocation::Revocations;
+use crate::secret::Secret;
+use crate::worker::Listener;
+
+/// Connections at once.
+const CONNECTIONS_MAX: usize = 64;
+/// The largest body of a request.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// From the first byte to the end of a header.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the admin side can see and change.
+pub(crate) struct Admin {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) revocations: Arc<Revocations>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) listeners: Vec<Arc<Listener>>,
+    pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) keys: Vec<Arc<KeyStatus>>,
+    pub(crate) token: Secret,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) draining: tokio::sync::watch::Receiver<bool>,
+}
+
+/// What one address serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Everything,
+    /// Health and metrics alone.
+    Probes,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+/// Serves an address until the runtime ends.
+pub(crate) async fn serve(admin: Arc<Admin>, listener: TcpListener, scope: Scope) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let admin = Arc::clone(&admin);
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let admin = Arc::clone(&admin);
+                async move { Ok::<_, Infallible>(answer(&admin, scope, request).await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            // Whoever asked has gone; there is nobody to tell.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+}
+
+async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Answer {
+    let (parts, body) = request.into_parts();
+    if scope == Scope::Everything
+        && let Err(refusal) = admin.guard_origin(&parts.headers)
+    {
+        return refusal;
+    }
+    match parts.uri.path() {
+        "/livez" => text(
+            StatusCode::OK,
+            "text/plain; charset=utf-8",
+            "ok\n".to_owned(),
+        ),
+        "/readyz" => health::ready(admin, parts.uri.query() == Some("verbose")),
+        "/metrics" => {
+            let page = admin.metrics.text(readings::read(admin));
+            text(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                page,
+            )
+        }
+        path if scope == Scope::Everything && path.starts_with("/api/v1/") => {
+            if !admin.holds_token(&parts.headers) {
+                let mut refusal = problem(
+                    StatusCode::UNAUTHORIZED,
+                    "the admin token is missing or wrong",
+                );
+                let challenge = HeaderValue::from_static("Bearer realm=\"bearward admin\"");
+                refusal.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+                return refusal;
+            }
+            match Limited::new(body, BODY_BYTES_MAX).collect().await {
+                Ok(body) => api::answer(admin, &parts, &body.to_bytes()),
+                Err(_) => problem(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "the body is larger than 1 MiB or broke off",
+                ),
+            }
+        }
+        _ => problem(StatusCode::NOT_FOUND, "there is nothing here"),
+    }
+}
+
+impl Admin {
+    /// Refuses what a foreign page could send through an operator's browser.
+    fn guard_origin(&self, headers: &http::HeaderMap) -> Result<(), Answer> {
+        let host = headers
+            .get(HOST)
+            .and_then(|host| Authority::try_from(host.as_bytes()).ok())
+            .map(|authority| authority.host().to_ascii_lowercase());
+        let allowed = |host: &str| self.allowed_hosts.iter().any(|allowed| allowed == host);
+        if !host.is_some_and(|host| allowed(&host)) {
+            return Err(problem(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this host is not in admin.allowed_hosts",
+            ));
+        }
+        let foreign = headers.get(ORIGIN).is_some_and(|origin| {
+            let origin = origin
+                .to_str()
+                .ok()
+                .and_then(|origin| origin.parse::<http::Uri>().ok());
+            !origin
+                .and_then(|origin| origin.host().map(str::to_ascii_lowercase))
+                .is_some_and(|host| allowed(&host))
+        });
+        if foreign {
+            return Err(problem(
+                StatusCode::FORBIDDEN,
+                "a page of another origin may not ask this",
+            ));
+        }
+        Ok(())
+    }
+
+    fn holds_token(&self, headers: &http::HeaderMap) -> bool {
+        headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
+            .is_some_and(|token| self.token.matches(token))
+    }
+}
+
+fn text(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Answer {
+    let body = serde_json::to_string(value).unwrap_or_default();
+    text(status, "application/json", body)
+}
+
+/// A fault of an admin request (RFC 9457).
+fn problem(status: StatusCode, detail: &str) -> Answer {
+    let body = serde_json::json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    text(status, "application/problem+json", body.to_string())
+}

@@ -1,0 +1,227 @@
+//! The metrics that are read at the time of a scrape instead of being counted on the way.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Admin;
+use crate::control::FetchError;
+use crate::http::serve::ProtocolError;
+use crate::observe::Readings;
+use crate::revocation::Kind;
+
+/// Reads them all.
+pub(super) fn read(admin: &Admin) -> Readings {
+    let mut out = Readings::default();
+    cache(admin, &mut out);
+    keys(admin, &mut out);
+    listeners(admin, &mut out);
+    let kinds = Kind::ALL.map(|kind| {
+        (
+            vec![("selector", kind.name())],
+            float(admin.revocations.count(kind) as u64),
+        )
+    });
+    out.gauges("bearward_revocations", "Revocations that stand.", kinds);
+    let mut open = std::collections::BTreeMap::new();
+    for lane in &admin.lanes {
+        for (upstream, count) in lane.pools.open() {
+            *open
+                .entry((&*upstream.name, upstream.server.to_string()))
+                .or_insert(0) += count as u64;
+        }
+    }
+    out.gauges(
+        "bearward_upstream_connections",
+        "Connections to upstreams.",
+        open.iter().map(|((name, server), count)| {
+            (
+                vec![("upstream", *name), ("server", server.as_str())],
+                float(*count),
+            )
+        }),
+    );
+    let audit = &admin.gateway.audit;
+    out.counters(
+        "bearward_audit_events_total",
+        "Audit lines, and what became of them.",
+        [
+            ("written", &audit.written),
+            ("sampled_out", &audit.sampled_out),
+            ("dropped", &audit.dropped),
+        ]
+        .map(|(result, counter)| (vec![("result", result)], load(counter))),
+    );
+    let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+    out.gauges("bearward_build_info", "This build.", [(version, 1.0)]);
+    out
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges stay exact up to 2^53")]
+const fn float(value: u64) -> f64 {
+    value as f64
+}
+
+fn cache(admin: &Admin, out: &mut Readings) {
+    let cache = admin.gateway.authenticator.cache();
+    let (entries, bytes) = cache.size();
+    out.gauges(
+        "bearward_token_cache_entries",
+        "Verified tokens that are remembered.",
+        [(vec![], float(entries))],
+    );
+    out.gauges(
+        "bearward_token_cache_bytes",
+        "Bytes that they take, about.",
+        [(vec![], float(bytes))],
+    );
+    let evictions = cache.evictions();
+    out.counters(
+        "bearward_token_cache_evictions_total",
+        "Verified tokens that were forgotten.",
+        [("expired", &evictions.expired), ("size", &evictions.size)]
+            .map(|(cause, counter)| (vec![("cause", cause)], load(counter))),
+    );
+}
+
+fn keys(admin: &Admin, out: &mut Readings) {
+    let policy = admin.gateway.policy.load();
+    let remote = || admin.keys.iter().filter(|status| status.remote);
+    out.counters(
+        "bearward_jwks_fetches_total",
+        "Fetches of key sets.",
+        remote().flat_map(|status| {
+            let failures = FetchError::KINDS.into_iter().zip(&status.failures);
+            std::iter::once(("success", &status.successes))
+                .chain(failures)
+                .map(|(result, counter)| {
+                    (
+                        vec![("issuer", &*status.name), ("result", result)],
+                        load(counter),
+                    )
+                })
+        }),
+    );
+    out.histograms(
+        "bearward_jwks_fetch_duration_seconds",
+        "How long fetches took.",
+        remote().map(|status| (vec![("issuer", &*status.name)], &status.durations)),
+    );
+    #[expect(clippy::cast_precision_loss, reason = "seconds since the epoch")]
+    out.gauges(
+        "bearward_jwks_last_success_timestamp_seconds",
+        "When a fetch last succeeded; 0 is never.",
+        remote().map(|status| {
+            (
+                vec![("issuer", &*status.name)],
+                status.last_success.load(Ordering::Relaxed) as f64,
+            )
+        }),
+    );
+    out.gauges(
+        "bearward_jwks_keys",
+        "Keys in use.",
+        policy.issuers().iter().map(|issuer| {
+            let keys = issuer.keys.as_ref().map_or(0, |keys| keys.len() as u64);
+            (vec![("issuer", &*issuer.rules.name)], float(keys))
+        }),
+    );
+    out.gauges(
+        "bearward_jwks_keys_skipped",
+        "Keys of the last set that are not used.",
+        remote().map(|status| {
+            (
+                vec![("issuer", &*status.name)],
+                float(load(&status.skipped)),
+            )
+        }),
+    );
+    out.counters(
+        "bearward_jwks_unknown_kid_total",
+        "Tokens that named a key which the issuer does not publish.",
+        remote().map(|status| (vec![("issuer", &*status.name)], load(&status.unknown_kids))),
+    );
+}
+
+fn listeners(admin: &Admin, out: &mut Readings) {
+    let listeners = || {
+        admin
+            .listeners
+            .iter()
+            .map(|listener| (&*listener.front.name, listener))
+    };
+    out.gauges(
+        "bearward_connections",
+        "Open connections.",
+        listeners().map(|(name, listener)| {
+            (
+                vec![("listener", name)],
+                float(listener.admission.open() as u64),
+            )
+        }),
+    );
+    out.counters(
+        "bearward_connections_refused_total",
+        "Connections over a limit.",
+        listeners().flat_map(|(name, listener)| {
+            [
+                ("total", &listener.counts.refused_total),
+                ("per_peer", &listener.counts.refused_per_peer),
+            ]
+            .map(|(kind, counter)| (vec![("listener", name), ("kind", kind)], load(counter)))
+        }),
+    );
+    out.counters(
+        "bearward_tls_handshakes_total",
+        "TLS handshakes.",
+        listeners()
+            .filter(|(_, listener)| listener.tls.is_some())
+            .flat_map(|(name, listener)| {
+                let counts = &listener.counts;
+                [
+                    ("success", &counts.handshakes_good),
+                    ("failed", &counts.handshakes_failed),
+                    ("timeout", &counts.handshakes_timed_out),
+                ]
+                .map(|(result, counter)| {
+                    (vec![("listener", name), ("result", result)], load(counter))
+                })
+            }),
+    );
+    out.counters(
+        "bearward_protocol_errors_total",
+        "Connections that did not end well.",
+        listeners().flat_map(|(name, listener)| {
+            ProtocolError::ALL
+                .into_iter()
+                .zip(&listener.counts.protocol_errors)
+                .map(move |(kind, counter)| {
+                    (
+                        vec![("listener", name), ("kind", kind.name())],
+                        load(counter),
+                    )
+                })
+        }),
+    );
+    let certificates: Vec<_> = listeners()
+        .filter_map(|(name, listener)| Some((name, listener.tls.as_ref()?)))
+        .flat_map(|(name, tls)| tls.certificates().iter().map(move |served| (name, served)))
+        .map(|(name, served)| {
+            let first = served
+                .names()
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            (name, first, served.not_after().as_secs_f64())
+        })
+        .collect();
+    out.gauges(
+        "bearward_certificate_not_after_timestamp_seconds",
+        "When certificates end.",
+        certificates.iter().map(|(listener, name, at)| {
+            (vec![("listener", *listener), ("name", name.as_str())], *at)
+        }),
+    );
+}

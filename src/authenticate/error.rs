@@ -1,0 +1,170 @@
+//! Why a token was refused: one variant a fault, with what the refusal may tell.
+//!
+//! Nothing here holds a value of an unverified payload. What a variant carries comes from the
+//! configuration, or from a token whose signature holds.
+
+use std::time::Duration;
+
+use crate::clock::UnixTime;
+use crate::oauth::Algorithm;
+use crate::policy::IssuerId;
+use crate::revocation;
+use crate::verdict::{Reason, Step};
+
+/// How a credential is malformed; the near misses have their own variant so that the refusal can
+/// name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// `Bearer` and nothing behind it.
+    Empty,
+    /// The word `Bearer` twice.
+    BearerTwice,
+    /// In quotes.
+    Quoted,
+    /// A line break in it: `%0A`, `%0D`, or a literal `\n`.
+    LineBreak,
+    /// Something behind the token, or a tab.
+    Trailing,
+    /// Five parts: an encrypted token (RFC 7516).
+    Encrypted,
+    /// No dot at all: an opaque token.
+    Opaque,
+    /// Two parts, or an empty last part: the token was cut.
+    Cut,
+    /// Another number of parts.
+    Parts,
+    /// This part is not strict base64url, or not a JSON object without duplicate members.
+    Part(&'static str),
+    /// A registered claim has the wrong type.
+    Claim(&'static str),
+}
+
+/// What an unknown issuer probably was meant to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IssuerNearMiss {
+    /// Equal but for a slash at the end.
+    TrailingSlash(IssuerId),
+    /// Equal but for `http` and `https`.
+    Scheme(IssuerId),
+    /// Configured, but not trusted by this route.
+    OtherRoute,
+}
+
+/// A credential or token that was refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(crate) enum AuthenticationError {
+    #[error("no credentials")]
+    Missing,
+    #[error("more than one credential")]
+    Ambiguous,
+    #[error("a scheme other than Bearer")]
+    SchemeUnsupported {
+        /// The header holds a token without the word `Bearer`.
+        bare_token: bool,
+    },
+    #[error("token of {size} bytes, the limit is {limit}")]
+    TooLarge { size: usize, limit: usize },
+    #[error("malformed token")]
+    Malformed(Malformed),
+    #[error("unsupported crit")]
+    CriticalHeader,
+    #[error("no iss claim")]
+    IssuerMissing,
+    #[error("untrusted issuer")]
+    IssuerUntrusted(Option<IssuerNearMiss>),
+    #[error("algorithm not allowed")]
+    AlgNotAllowed,
+    #[error("unknown key")]
+    KeyUnknown {
+        /// The `kid` is one of this other issuer's keys.
+        belongs_to: Option<IssuerId>,
+    },
+    #[error("signature does not hold")]
+    SignatureInvalid,
+    #[error("no keys of the issuer")]
+    KeysUnavailable,
+    #[error("token type not allowed")]
+    TypeNotAllowed {
+        /// It looks like an OpenID Connect ID token.
+        id_token: bool,
+    },
+    #[error("no {claim} claim")]
+    ClaimMissing { claim: Box<str> },
+    #[error("expired")]
+    Expired { at: UnixTime },
+    #[error("not yet valid")]
+    NotYetValid { from: UnixTime },
+    #[error("issued in the future")]
+    IssuedInFuture { at: UnixTime },
+    #[error("older than allowed")]
+    TooOld { limit: Duration },
+    #[error("lives longer than allowed")]
+    LifetimeTooLong { limit: Duration },
+    #[error("wrong audience")]
+    WrongAudience,
+    #[error("revoked")]
+    Revoked(revocation::Revoked),
+}
+
+impl AuthenticationError {
+    /// The word for it.
+    pub(crate) const fn reason(&self) -> Reason {
+        match self {
+            Self::Missing => Reason::TokenMissing,
+            Self::Ambiguous => Reason::TokenAmbiguous,
+            Self::SchemeUnsupported { .. } => Reason::SchemeUnsupported,
+            Self::TooLarge { .. } => Reason::TokenTooLarge,
+            Self::Malformed(_) => Reason::TokenMalformed,
+            Self::CriticalHeader => Reason::CriticalHeaderUnsupported,
+            Self::IssuerMissing | Self::ClaimMissing { .. } => Reason::ClaimMissing,
+            Self::IssuerUntrusted(_) => Reason::IssuerUntrusted,
+            Self::AlgNotAllowed => Reason::AlgNotAllowed,
+            Self::KeyUnknown { .. } => Reason::KeyUnknown,
+            Self::SignatureInvalid => Reason::SignatureInvalid,
+            Self::KeysUnavailable => Reason::KeysUnavailable,
+            Self::TypeNotAllowed { .. } => Reason::TypeNotAllowed,
+            Self::Expired { .. } => Reason::TokenExpired,
+            Self::NotYetValid { .. } => Reason::TokenNotYetValid,
+            Self::IssuedInFuture { .. } => Reason::TokenIssuedInFuture,
+            Self::TooOld { .. } => Reason::TokenTooOld,
+            Self::LifetimeTooLong { .. } => Reason::LifetimeTooLong,
+            Self::WrongAudience => Reason::AudienceMismatch,
+            Self::Revoked(_) => Reason::TokenRevoked,
+        }
+    }
+
+    /// The step that failed. A missing `exp` or `iat` is a matter of expiration.
+    pub(crate) fn step(&self) -> Option<Step> {
+        match self {
+            Self::ClaimMissing { claim } if matches!(&**claim, "exp" | "iat") => {
+                Some(Step::Expiration)
+            }
+            _ => self.reason().step(),
+        }
+    }
+}
+
+/// A refusal with what the log wants to know about the token.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Refused {
+    pub(crate) error: AuthenticationError,
+    /// The configured issuer that the token claims, once it is known.
+    pub(crate) issuer: Option<IssuerId>,
+    pub(crate) alg: Option<Algorithm>,
+    /// From the token's header, unverified: for the operator's log alone.
+    pub(crate) kid: Option<Box<str>>,
+    /// Set once the signature holds.
+    pub(crate) principal: Option<super::Principal>,
+}
+
+impl From<AuthenticationError> for Refused {
+    fn from(error: AuthenticationError) -> Self {
+        Self {
+            error,
+            issuer: None,
+            alg: None,
+            kid: None,
+            principal: None,
+        }
+    }
+}

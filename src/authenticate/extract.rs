@@ -1,0 +1,158 @@
+//! Step 0: exactly one bearer credential (RFC 6750 section 2.1, RFC 9110 section 11.6.2).
+//!
+//! `Bearer` in any case, one or more spaces, the token, nothing else. Two credentials are a
+//! client that does not know which it means, and another reader behind us might choose the other
+//! one, so that is 400 and not a guess.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::error::{AuthenticationError, Malformed};
+
+const SCHEME: &[u8] = b"bearer";
+
+/// Finds the one bearer token of a request.
+///
+/// # Errors
+/// There is none, there are several, or what is there is no bearer credential.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&[u8], AuthenticationError> {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let (Some(field), second) = (fields.next(), fields.next()) else {
+        return Err(AuthenticationError::Missing);
+    };
+    if second.is_some() {
+        return Err(AuthenticationError::Ambiguous);
+    }
+    credential(field.as_bytes())
+}
+
+/// The token of one `Authorization` value.
+fn credential(value: &[u8]) -> Result<&[u8], AuthenticationError> {
+    let value = value.trim_ascii();
+    if value.is_empty() {
+        return Err(AuthenticationError::Missing);
+    }
+    let end = value
+        .iter()
+        .position(|byte| !byte.is_ascii_graphic() || *byte == b',')
+        .unwrap_or(value.len());
+    let (scheme, rest) = value.split_at_checked(end).unwrap_or((value, &[]));
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
+        if another_bearer(rest) {
+            return Err(AuthenticationError::Ambiguous);
+        }
+        let bare_token = scheme.starts_with(b"eyJ") && scheme.contains(&b'.');
+        return Err(AuthenticationError::SchemeUnsupported { bare_token });
+    }
+    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+    let token = rest.get(spaces..).unwrap_or_default();
+    if token.contains(&b',') {
+        return Err(AuthenticationError::Ambiguous);
+    }
+    match malformed(spaces, token) {
+        Some(malformed) => Err(AuthenticationError::Malformed(malformed)),
+        None => Ok(token),
+    }
+}
+
+/// A list of schemes with `Bearer` among them.
+fn another_bearer(rest: &[u8]) -> bool {
+    rest.split(|byte| *byte == b',').skip(1).any(|part| {
+        let part = part.trim_ascii_start();
+        part.get(..SCHEME.len())
+            .is_some_and(|word| word.eq_ignore_ascii_case(SCHEME))
+            && part.get(SCHEME.len()).is_none_or(u8::is_ascii_whitespace)
+    })
+}
+
+/// What is wrong with the text behind `Bearer`, as far as that shows without decoding it.
+fn malformed(spaces: usize, token: &[u8]) -> Option<Malformed> {
+    let has = |needle: &[u8]| {
+        token
+            .windows(needle.len())
+            .any(|window| window.eq_ignore_ascii_case(needle))
+    };
+    if token.is_empty() {
+        return Some(Malformed::Empty);
+    }
+    if spaces == 0 {
+        // A tab, or another separator that is not a space.
+        return Some(Malformed::Trailing);
+    }
+    // A good token has none of these bytes; look closer only then.
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if token.iter().all(plain) {
+        return token
+            .eq_ignore_ascii_case(SCHEME)
+            .then_some(Malformed::Empty);
+    }
+    if token
+        .get(..SCHEME.len())
+        .is_some_and(|w| w.eq_ignore_ascii_case(SCHEME))
+        && token
+            .get(SCHEME.len())
+            .is_some_and(|byte| matches!(byte, b' ' | b':'))
+    {
+        return Some(Malformed::BearerTwice);
+    }
+    let quote = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b'"' | b'\'' | b'`'));
+    if quote(token.first()) || quote(token.last()) {
+        return Some(Malformed::Quoted);
+    }
+    if has(b"%0a") || has(b"%0d") || has(b"\\n") || has(b"\\r") {
+        return Some(Malformed::LineBreak);
+    }
+    let blank = |byte: &u8| !byte.is_ascii_graphic();
+    token.iter().any(blank).then_some(Malformed::Trailing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use AuthenticationError::{Ambiguous, Missing, SchemeUnsupported};
+
+    #[test]
+    fn one_header() {
+        let malformed = |how| Err(AuthenticationError::Malformed(how));
+        let other = |bare_token| Err(SchemeUnsupported { bare_token });
+        let cases: &[(&[u8], Result<&[u8], AuthenticationError>)] = &[
+            (b"Bearer a.b.c", Ok(b"a.b.c")),
+            (b"bEaReR    a.b.c", Ok(b"a.b.c")),
+            (b"Bearer a.b.c ", Ok(b"a.b.c")),
+            (b"", Err(Missing)),
+            (b"   ", Err(Missing)),
+            (b"Bearer", malformed(Malformed::Empty)),
+            (b"Bearer ", malformed(Malformed::Empty)),
+            (b"Bearer Bearer", malformed(Malformed::Empty)),
+            (b"Bearer\ta.b.c", malformed(Malformed::Trailing)),
+            (b"Bearer a.b.c d", malformed(Malformed::Trailing)),
+            (b"Bearer a.b.c\xff", malformed(Malformed::Trailing)),
+            (b"Bearer Bearer a.b.c", malformed(Malformed::BearerTwice)),
+            (b"Bearer bearer: a.b.c", malformed(Malformed::BearerTwice)),
+            (b"Bearer \"a.b.c\"", malformed(Malformed::Quoted)),
+            (b"Bearer 'a.b.c'", malformed(Malformed::Quoted)),
+            (b"Bearer a.b.c\\n", malformed(Malformed::LineBreak)),
+            (b"Bearer a.b.c%0A", malformed(Malformed::LineBreak)),
+            (b"Bearer a.b.c, Basic eA==", Err(Ambiguous)),
+            (b"Basic eA==, Bearer a.b.c", Err(Ambiguous)),
+            (b"Basic eA==", other(false)),
+            (b"Digest username=\"a\", realm=\"b\"", other(false)),
+            (b"Bearerx a", other(false)),
+            (b"eyJhbGciOiJub25lIn0.e30.", other(true)),
+        ];
+        for (value, expected) in cases {
+            let shown = String::from_utf8_lossy(value);
+            assert_eq!(credential(value), *expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn two_headers_are_ambiguous_even_when_equal() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(bearer(&headers), Err(Missing));
+        headers.append(AUTHORIZATION, http::HeaderValue::from_static("Bearer a"));
+        assert_eq!(bearer(&headers), Ok(b"a".as_slice()));
+        headers.append(AUTHORIZATION, http::HeaderValue::from_static("Bearer a"));
+        assert_eq!(bearer(&headers), Err(Ambiguous));
+    }
+}

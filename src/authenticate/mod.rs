@@ -1,0 +1,191 @@
+//! From a request to the caller: extract, verify, check, ask the revocations. 401 lives here.
+//!
+//! The order of the calls in [`Authenticator::judge`] is the order of the verdict. It is a pure
+//! function over (token, policy, revocations, time); the cache may save it work and never changes
+//! its answer. Nothing here does I/O: an unknown `kid` is asked for through [`KeyRequests`], and
+//! the token is judged again with what the policy holds then.
+
+mod cache;
+mod claims;
+mod error;
+mod extract;
+mod jws;
+mod principal;
+mod verify;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::clock::UnixTime;
+use crate::keys::KeyRequests;
+use crate::oauth::Algorithm;
+use crate::policy::{Access, Policy, PolicyStore, Route};
+use crate::revocation::{Question, Revocations};
+use crate::verdict::{Step, Trace};
+
+pub(crate) use cache::{CacheLimits, TokenCache};
+pub(crate) use error::{AuthenticationError, IssuerNearMiss, Malformed, Refused};
+pub(crate) use principal::{Caller, Principal};
+
+/// One question: this token, on this route, at this time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) route: &'a Route,
+    pub(crate) revocations: &'a Revocations,
+    pub(crate) now: UnixTime,
+    pub(crate) token: &'a [u8],
+    pub(crate) token_bytes_max: usize,
+}
+
+/// What deciding did, for metrics and the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Notes {
+    pub(crate) cache: CacheUse,
+    /// A signature check that was made, and how long it took.
+    pub(crate) verified_in: Option<(Algorithm, Duration)>,
+}
+
+/// How the token cache answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CacheUse {
+    #[default]
+    NotAsked,
+    Hit,
+    Miss,
+    /// A signature that is known not to hold.
+    Bad,
+    /// The key that signed it is gone or has another name.
+    Stale,
+}
+
+/// Decides who calls.
+#[derive(Debug)]
+pub(crate) struct Authenticator {
+    cache: TokenCache,
+    key_requests: KeyRequests,
+    revocations: Arc<Revocations>,
+}
+
+impl Authenticator {
+    pub(crate) const fn new(
+        cache: TokenCache,
+        key_requests: KeyRequests,
+        revocations: Arc<Revocations>,
+    ) -> Self {
+        Self {
+            cache,
+            key_requests,
+            revocations,
+        }
+    }
+
+    pub(crate) const fn cache(&self) -> &TokenCache {
+        &self.cache
+    }
+
+    /// The caller of a request with these headers. Returns the policy by which it was decided: a
+    /// newer one than the caller's if keys came while the request waited for them.
+    ///
+    /// # Errors
+    /// The credential or the token was refused.
+    pub(crate) async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        token_bytes_max: usize,
+        route: &Route,
+        policy: &mut Arc<Policy>,
+        store: &PolicyStore,
+        now: UnixTime,
+        notes: &mut Notes,
+    ) -> Result<Caller, Refused> {
+        if matches!(route.access, Access::Open) {
+            return Ok(Caller::Anonymous);
+        }
+        let token = extract::bearer(headers)?;
+        let judge = |policy: &Arc<Policy>, notes: &mut Notes| {
+            let ask = Ask {
+                policy,
+                route,
+                revocations: &self.revocations,
+                now,
+                token,
+                token_bytes_max,
+            };
+            judge(&ask, Some(&self.cache), notes, &mut Trace::off())
+        };
+        let first = judge(policy, notes);
+        let Err(Refused {
+            error: AuthenticationError::KeyUnknown { .. },
+            issuer: Some(id),
+            kid,
+            ..
+        }) = &first
+        else {
+            return first.map(Caller::Authenticated);
+        };
+        if let Some(issuer) = policy.issuer(*id) {
+            let name = Arc::clone(&issuer.rules.name);
+            self.key_requests.ask(name, kid.as_deref()).await;
+        }
+        *policy = store.load();
+        judge(policy, notes).map(Caller::Authenticated)
+    }
+}
+
+/// The verdict over one token, steps 1 to 4 and the revocations.
+///
+/// # Errors
+/// The first step that fails.
+pub(crate) fn judge(
+    ask: &Ask<'_>,
+    cache: Option<&TokenCache>,
+    notes: &mut Notes,
+    trace: &mut Trace,
+) -> Result<Principal, Refused> {
+    let held = verify::verify(ask, cache, notes, trace)?;
+    let principal = Principal::new(held.id, held.token);
+    claims::check(
+        principal.verified(),
+        held.issuer,
+        held.trust,
+        ask.now,
+        trace,
+    )
+    .and_then(|()| check_revocation(&principal, &held.issuer.name, ask.revocations, trace))
+    .map_err(|error| Refused {
+        error,
+        issuer: Some(held.id),
+        alg: Some(principal.alg()),
+        kid: principal.kid().map(Into::into),
+        principal: Some(principal.clone()),
+    })?;
+    Ok(principal)
+}
+
+/// Step R. While the list has not changed, a token that was alive is alive.
+fn check_revocation(
+    principal: &Principal,
+    issuer: &str,
+    revocations: &Revocations,
+    trace: &mut Trace,
+) -> Result<(), AuthenticationError> {
+    // Read before asking: a revocation that comes in between makes this answer old at once.
+    let generation = revocations.generation();
+    if !principal.known_alive(generation) {
+        let revoked = revocations.ask(Question {
+            issuer,
+            jti: principal.jti(),
+            subject: principal.subject(),
+            issued_at: principal.issued_at(),
+        });
+        if let Some(revoked) = revoked {
+            return Err(AuthenticationError::Revoked(revoked));
+        }
+        principal.note_alive(generation);
+    }
+    trace.pass(Step::Revocation, || "nobody has revoked it".to_owned());
+    Ok(())
+}

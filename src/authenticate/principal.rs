@@ -1,0 +1,155 @@
+//! Who calls, once a token's signature holds.
+//!
+//! A [`Verified`] is made by the signature check alone and is what the cache keeps: these bytes
+//! were signed by this key of this issuer, and hold these claims. A [`Principal`] is made when
+//! every check of the token has passed; a [`Caller`] is what the next stage takes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::UnixTime;
+use crate::keys::KeyIdentity;
+use crate::oauth::json::Members;
+use crate::oauth::{Algorithm, Json, Scopes};
+use crate::policy::{Issuer, IssuerId};
+
+/// A token whose signature held, with its claims. Says nothing about time, audience or revocation.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(super) iss: Box<str>,
+    pub(super) key: KeyIdentity,
+    pub(super) alg: Algorithm,
+    pub(super) kid: Option<Box<str>>,
+    pub(super) typ: Option<Box<str>>,
+    pub(super) claims: Members,
+    /// The registered times, or the registered claim that has the wrong type.
+    pub(super) times: Result<Times, &'static str>,
+    /// SHA-256 of the signing input, so that no re-encoding of the signature makes another token.
+    pub(super) fingerprint: [u8; 32],
+    /// How long the cache keeps it; housekeeping, never a verdict.
+    pub(super) keep: Duration,
+    /// The generation of the key set in which the key was last found.
+    pub(super) keys_seen: AtomicU64,
+    /// The generation of the revocations in which this token was last found alive.
+    pub(super) alive_seen: AtomicU64,
+}
+
+/// The registered times of a token.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Times {
+    pub(super) exp: Option<UnixTime>,
+    pub(super) nbf: Option<UnixTime>,
+    pub(super) iat: Option<UnixTime>,
+}
+
+/// The authenticated holder of a token.
+#[derive(Clone, Debug)]
+pub(crate) struct Principal {
+    issuer: IssuerId,
+    verified: Arc<Verified>,
+}
+
+/// Who makes a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Caller {
+    /// The route asks for no token.
+    Anonymous,
+    Authenticated(Principal),
+}
+
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.verified.fingerprint == other.verified.fingerprint
+    }
+}
+
+impl Verified {
+    fn text(&self, claim: &str) -> Option<&str> {
+        self.claims.get(claim).and_then(Json::as_text)
+    }
+
+    /// Bytes on the heap, about, for the cache's bound.
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.iss.len()
+            + self.kid.as_ref().map_or(0, |kid| kid.len())
+            + self.typ.as_ref().map_or(0, |typ| typ.len())
+            + self.claims.heap_bytes()
+    }
+}
+
+impl Principal {
+    pub(super) const fn new(issuer: IssuerId, verified: Arc<Verified>) -> Self {
+        Self { issuer, verified }
+    }
+
+    pub(super) fn verified(&self) -> &Verified {
+        &self.verified
+    }
+
+    pub(crate) const fn issuer(&self) -> IssuerId {
+        self.issuer
+    }
+
+    pub(crate) fn alg(&self) -> Algorithm {
+        self.verified.alg
+    }
+
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.verified.kid.as_deref()
+    }
+
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.verified.text("sub")
+    }
+
+    pub(crate) fn jti(&self) -> Option<&str> {
+        self.verified.text("jti")
+    }
+
+    /// `client_id` (RFC 9068), or `azp` where a provider writes that.
+    pub(crate) fn client_id(&self) -> Option<&str> {
+        self.verified
+            .text("client_id")
+            .or_else(|| self.verified.text("azp"))
+    }
+
+    pub(crate) fn issued_at(&self) -> Option<UnixTime> {
+        self.verified.times.ok()?.iat
+    }
+
+    pub(crate) fn fingerprint(&self) -> &[u8; 32] {
+        &self.verified.fingerprint
+    }
+
+    pub(crate) fn claim(&self, name: &str) -> Option<&Json> {
+        self.verified.claims.claim(name)
+    }
+
+    /// The first of the issuer's scope claims that is present.
+    pub(crate) fn scopes(&self, issuer: &Issuer) -> Scopes<'_> {
+        scope_claim(&self.verified.claims, issuer)
+            .and_then(Scopes::from_claim)
+            .unwrap_or(Scopes::Absent)
+    }
+
+    /// Whether the revocations of this generation were asked about this token and knew nothing.
+    pub(super) fn known_alive(&self, generation: u64) -> bool {
+        self.verified.alive_seen.load(Ordering::Relaxed) == generation
+    }
+
+    pub(super) fn note_alive(&self, generation: u64) {
+        self.verified
+            .alive_seen
+            .store(generation, Ordering::Relaxed);
+    }
+}
+
+/// The scope claim that counts: the first of the issuer's that is present.
+pub(super) fn scope_claim<'a>(claims: &'a Members, issuer: &Issuer) -> Option<&'a Json> {
+    issuer
+        .scope_claims
+        .iter()
+        .find_map(|name| claims.claim(name))
+}

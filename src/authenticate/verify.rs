@@ -1,0 +1,317 @@
+//! Steps 1 and 2: from the bytes of a token to a signature that holds, by the cache or anew.
+//!
+//! `iss` and `kid` of an unverified token choose the key and nothing else. Whatever the cache
+//! says, the issuer must be trusted by this route, its keys must be there, and the token's `kid`
+//! must lead to the very key that signed it: then, and only then, the old check counts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::cache::{TokenCache, TokenDigest};
+use super::claims;
+use super::error::{AuthenticationError, IssuerNearMiss, Malformed, Refused};
+use super::jws::{self, Jws};
+use super::principal::Verified;
+use super::{Ask, CacheUse, Notes};
+use crate::clock::UnixTime;
+use crate::keys::{KeySet, Lookup, Verifier};
+use crate::oauth::{Algorithm, Json};
+use crate::policy::{Issuer, IssuerId, Policy, Trust};
+use crate::verdict::{Step, Trace};
+
+/// An entry outlives its token by this much, so that a client that loops on an expired token
+/// stays cheap.
+const KEEP_AFTER_EXPIRY: Duration = Duration::from_secs(300);
+/// The longest that an entry is kept, for tokens that live longer than anybody watches.
+const KEEP_MAX: Duration = Duration::from_secs(86_400);
+
+/// A verified token with the issuer that this route trusts for it.
+#[derive(Debug)]
+pub(super) struct Holds<'a> {
+    pub(super) id: IssuerId,
+    pub(super) issuer: &'a Issuer,
+    pub(super) trust: &'a Trust,
+    pub(super) token: Arc<Verified>,
+}
+
+/// Verifies the signature of a token, or finds that it was verified.
+///
+/// # Errors
+/// The token is no JWS, its issuer is not trusted here, or no key of that issuer signed it.
+pub(super) fn verify<'a>(
+    ask: &Ask<'a>,
+    cache: Option<&TokenCache>,
+    notes: &mut Notes,
+    trace: &mut Trace,
+) -> Result<Holds<'a>, Refused> {
+    let size = ask.token.len();
+    let limit = ask.token_bytes_max;
+    if size > limit {
+        return Err(AuthenticationError::TooLarge { size, limit }.into());
+    }
+    let Some(cache) = cache else {
+        let token = anew(ask, notes, trace).map_err(|failure| failure.refused)?;
+        return resolve(ask, token);
+    };
+    let digest = TokenDigest::of(ask.token);
+    if let Some(token) = cache.good(&digest) {
+        let held = resolve(ask, token)?;
+        if key_still_signs(ask.policy, held.id, &held.token)? {
+            notes.cache = CacheUse::Hit;
+            trace.pass(Step::Format, || {
+                "three parts of base64url, two JSON objects".to_owned()
+            });
+            trace.pass(Step::Signature, || {
+                format!(
+                    "verified before with a key that still stands ({})",
+                    held.token.alg
+                )
+            });
+            return Ok(held);
+        }
+        cache.forget(&digest);
+        notes.cache = CacheUse::Stale;
+    } else if let Some(bad) = cache.bad(&digest, ask.now)
+        && ask.route.trust(bad.issuer).is_some()
+        && keys_of(ask.policy, bad.issuer).is_some_and(|keys| keys.generation() == bad.keys)
+    {
+        notes.cache = CacheUse::Bad;
+        return Err(Refused {
+            issuer: Some(bad.issuer),
+            alg: Some(bad.alg),
+            kid: bad.kid,
+            ..AuthenticationError::SignatureInvalid.into()
+        });
+    } else {
+        notes.cache = CacheUse::Miss;
+    }
+    let mut failed_against = None;
+    let verified = cache.verified(digest, || {
+        anew(ask, notes, trace).map_err(|failure| {
+            failed_against = failure.keys;
+            Box::new(failure.refused)
+        })
+    });
+    match verified {
+        Ok(token) => resolve(ask, token),
+        Err(refused) => {
+            if let Some(keys) = failed_against {
+                cache.remember_bad(digest, ask.now, &refused, keys);
+            }
+            Err(refused)
+        }
+    }
+}
+
+/// Finds the issuer of a verified token among those that the route trusts.
+fn resolve<'a>(ask: &Ask<'a>, token: Arc<Verified>) -> Result<Holds<'a>, Refused> {
+    let (id, issuer, trust) = trusted(ask, &token.iss)?;
+    // An issuer's own list may have changed since; the key's has not, or it is another key.
+    if !issuer.algorithms.contains(token.alg) {
+        return Err(Refused {
+            issuer: Some(id),
+            alg: Some(token.alg),
+            kid: token.kid.clone(),
+            ..AuthenticationError::AlgNotAllowed.into()
+        });
+    }
+    Ok(Holds {
+        id,
+        issuer,
+        trust,
+        token,
+    })
+}
+
+fn keys_of(policy: &Policy, id: IssuerId) -> Option<&Arc<KeySet>> {
+    policy.issuer(id)?.keys.as_ref()
+}
+
+/// Whether the token's `kid` still leads to the key that signed it. One compare while the issuer's
+/// set is the one that was asked last.
+fn key_still_signs(policy: &Policy, id: IssuerId, token: &Verified) -> Result<bool, Refused> {
+    let Some(keys) = keys_of(policy, id) else {
+        return Err(Refused {
+            issuer: Some(id),
+            alg: Some(token.alg),
+            kid: token.kid.clone(),
+            ..AuthenticationError::KeysUnavailable.into()
+        });
+    };
+    if token.keys_seen.load(Ordering::Relaxed) == keys.generation() {
+        return Ok(true);
+    }
+    let same = matches!(
+        keys.find(token.kid.as_deref(), token.alg),
+        Lookup::Found(verifier) if verifier.identity() == token.key
+    );
+    if same {
+        token.keys_seen.store(keys.generation(), Ordering::Relaxed);
+    }
+    Ok(same)
+}
+
+/// A check that failed, with the key set that a bad signature was checked against.
+struct Failure {
+    refused: Refused,
+    keys: Option<u64>,
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self {
+            refused,
+            keys: None,
+        }
+    }
+}
+
+/// Takes the token apart and checks its signature.
+fn anew(ask: &Ask<'_>, notes: &mut Notes, trace: &mut Trace) -> Result<Arc<Verified>, Failure> {
+    let jws = jws::parse(ask.token).map_err(Refused::from)?;
+    trace.pass(Step::Format, || {
+        "three parts of base64url, two JSON objects".to_owned()
+    });
+    let iss = match jws.payload.get("iss") {
+        None => return Err(Refused::from(AuthenticationError::IssuerMissing).into()),
+        Some(Json::Text(iss)) => iss.clone(),
+        Some(_) => {
+            let malformed = AuthenticationError::Malformed(Malformed::Claim("iss"));
+            return Err(Refused::from(malformed).into());
+        }
+    };
+    let (id, issuer, _) = trusted(ask, &iss)?;
+    trace.pass(Step::Issuer, || {
+        format!("the issuer is {}, `{}`", issuer.issuer, issuer.name)
+    });
+    let refused = |error| Refused {
+        error,
+        issuer: Some(id),
+        alg: jws.alg.known(),
+        kid: jws.kid.clone(),
+        principal: None,
+    };
+    let alg = jws
+        .alg
+        .known()
+        .filter(|alg| issuer.algorithms.contains(*alg));
+    let alg = alg.ok_or_else(|| refused(AuthenticationError::AlgNotAllowed))?;
+    let keys =
+        keys_of(ask.policy, id).ok_or_else(|| refused(AuthenticationError::KeysUnavailable))?;
+    let verifier = match keys.find(jws.kid.as_deref(), alg) {
+        Lookup::Found(verifier) => verifier,
+        Lookup::AlgorithmMismatch => return Err(refused(AuthenticationError::AlgNotAllowed).into()),
+        Lookup::Unknown => {
+            let belongs_to = owner_of_kid(ask.policy, id, jws.kid.as_deref());
+            return Err(refused(AuthenticationError::KeyUnknown { belongs_to }).into());
+        }
+    };
+    let started = Instant::now();
+    let holds = verifier.verify(jws.signing_input, &jws.signature);
+    notes.verified_in = Some((alg, started.elapsed()));
+    if !holds {
+        return Err(Failure {
+            refused: refused(AuthenticationError::SignatureInvalid),
+            keys: Some(keys.generation()),
+        });
+    }
+    trace.pass(Step::Signature, || {
+        format!("a key of the issuer signed it ({alg})")
+    });
+    Ok(Arc::new(kept(
+        jws,
+        iss,
+        verifier,
+        alg,
+        keys.generation(),
+        ask.now,
+    )))
+}
+
+/// What the cache keeps of a token whose signature holds.
+fn kept(
+    jws: Jws<'_>,
+    iss: Box<str>,
+    verifier: &Verifier,
+    alg: Algorithm,
+    keys: u64,
+    now: UnixTime,
+) -> Verified {
+    let times = claims::registered(&jws.payload);
+    let keep = times
+        .ok()
+        .and_then(|times| times.exp)
+        .map_or(Duration::ZERO, |exp| exp.since(now))
+        .saturating_add(KEEP_AFTER_EXPIRY)
+        .min(KEEP_MAX);
+    let mut fingerprint = [0; 32];
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, jws.signing_input);
+    fingerprint.copy_from_slice(digest.as_ref());
+    Verified {
+        iss,
+        key: verifier.identity(),
+        alg,
+        kid: jws.kid,
+        typ: jws.typ,
+        claims: jws.payload,
+        times,
+        fingerprint,
+        keep,
+        keys_seen: AtomicU64::new(keys),
+        alive_seen: AtomicU64::new(0),
+    }
+}
+
+/// The issuer that `iss` names, if this route trusts it.
+fn trusted<'a>(ask: &Ask<'a>, iss: &str) -> Result<(IssuerId, &'a Issuer, &'a Trust), Refused> {
+    let id = ask.policy.issuer_by_iss(iss);
+    let found = id.and_then(|id| {
+        let issuer = &*ask.policy.issuer(id)?.rules;
+        Some((id, issuer, ask.route.trust(id)?))
+    });
+    found.ok_or_else(|| {
+        let near = match id {
+            Some(_) => Some(IssuerNearMiss::OtherRoute),
+            None => near_miss(ask, iss),
+        };
+        Refused {
+            issuer: id,
+            ..AuthenticationError::IssuerUntrusted(near).into()
+        }
+    })
+}
+
+/// Compares with the issuers that the route trusts; the token's own text goes nowhere.
+fn near_miss(ask: &Ask<'_>, iss: &str) -> Option<IssuerNearMiss> {
+    let slashless = |text: &'_ str| text.strip_suffix('/').unwrap_or(text).to_owned();
+    let schemeless = |text: &str| {
+        text.strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"))
+            .map(slashless)
+    };
+    ask.route.trusts().iter().find_map(|trust| {
+        let configured = &*ask.policy.issuer(trust.issuer)?.rules.issuer;
+        if slashless(configured) == slashless(iss) {
+            Some(IssuerNearMiss::TrailingSlash(trust.issuer))
+        } else if schemeless(configured).is_some() && schemeless(configured) == schemeless(iss) {
+            Some(IssuerNearMiss::Scheme(trust.issuer))
+        } else {
+            None
+        }
+    })
+}
+
+/// Another configured issuer that publishes this `kid`.
+fn owner_of_kid(policy: &Policy, not: IssuerId, kid: Option<&str>) -> Option<IssuerId> {
+    let kid = kid?;
+    policy
+        .issuers()
+        .iter()
+        .enumerate()
+        .find_map(|(index, issuer)| {
+            let id = IssuerId(index);
+            let owns = id != not && issuer.keys.as_ref()?.has_kid(kid);
+            owns.then_some(id)
+        })
+}

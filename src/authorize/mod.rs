@@ -1,0 +1,105 @@
+//! From the caller to the permit: scopes and claim rules of the route. 403 lives here.
+//!
+//! A [`Permit`] is the only thing that the forwarding stage accepts, and this stage is the only
+//! one that makes it: a request that was not authorized does not type-check.
+
+mod permit;
+
+use crate::authenticate::{Caller, Principal};
+use crate::oauth::Json;
+use crate::policy::{ClaimRule, Issuer, Policy, Requirement};
+use crate::verdict::{Reason, Step, Trace};
+
+pub(crate) use permit::Permit;
+
+/// What the caller's token lacks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AuthorizationError {
+    #[error("scope missing")]
+    ScopeMissing {
+        /// Every one of `scopes_all` that is missing; empty if one of `scopes_any` is wanted.
+        missing: Vec<Box<str>>,
+    },
+    #[error("claim not allowed")]
+    ClaimNotAllowed { claim: Box<str> },
+}
+
+impl AuthorizationError {
+    /// The word for it.
+    pub(crate) const fn reason(&self) -> Reason {
+        match self {
+            Self::ScopeMissing { .. } => Reason::ScopeMissing,
+            Self::ClaimNotAllowed { .. } => Reason::ClaimNotAllowed,
+        }
+    }
+}
+
+/// Step 5: does this caller meet what the route demands of this method?
+///
+/// # Errors
+/// A scope or a claim is lacking.
+pub(crate) fn authorize(
+    caller: Caller,
+    requirement: &Requirement,
+    policy: &Policy,
+    trace: &mut Trace,
+) -> Result<Permit, AuthorizationError> {
+    if let Caller::Authenticated(principal) = &caller {
+        let issuer = policy
+            .issuer(principal.issuer())
+            .map(|issuer| &*issuer.rules);
+        // A principal's issuer is of this policy; were it not, it would have no scopes at all.
+        check_scopes(principal, issuer, requirement)?;
+        check_claims(principal, &requirement.claims)?;
+        trace.pass(Step::Scope, || match &*requirement.scopes_all {
+            [] => "no scope is required".to_owned(),
+            scopes => format!("the scopes are there: {}", scopes.join(" ")),
+        });
+    }
+    Ok(Permit::new(caller))
+}
+
+fn check_scopes(
+    principal: &Principal,
+    issuer: Option<&Issuer>,
+    requirement: &Requirement,
+) -> Result<(), AuthorizationError> {
+    if requirement.scopes_all.is_empty() && requirement.scopes_any.is_empty() {
+        return Ok(());
+    }
+    let scopes = issuer.map_or(crate::oauth::Scopes::Absent, |issuer| {
+        principal.scopes(issuer)
+    });
+    let missing: Vec<Box<str>> = requirement
+        .scopes_all
+        .iter()
+        .filter(|scope| !scopes.contains(scope))
+        .cloned()
+        .collect();
+    let any = requirement.scopes_any.is_empty()
+        || requirement
+            .scopes_any
+            .iter()
+            .any(|scope| scopes.contains(scope));
+    if missing.is_empty() && any {
+        Ok(())
+    } else {
+        Err(AuthorizationError::ScopeMissing { missing })
+    }
+}
+
+fn check_claims(principal: &Principal, rules: &[ClaimRule]) -> Result<(), AuthorizationError> {
+    for rule in rules {
+        let holds = |value: &Json| rule.values.contains(value);
+        let allowed = match principal.claim(&rule.claim) {
+            None => false,
+            Some(Json::Array(items)) => items.iter().any(holds),
+            Some(value) => holds(value),
+        };
+        if !allowed {
+            let claim = rule.claim.clone();
+            return Err(AuthorizationError::ClaimNotAllowed { claim });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! Speaking to a running gateway's admin listener.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response};
+use serde_json::Value;
+
+use super::CONFIG;
+use super::output::{Code, Failure};
+use crate::config;
+use crate::control::fetch::Fetcher;
+
+/// For one answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Of one answer.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Where the admin listener is and who we are.
+#[derive(Clone, Debug, Args)]
+pub(super) struct AdminArguments {
+    /// The configuration that the gateway runs with.
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    config: PathBuf,
+    /// The admin listener's URL, in place of the configuration's.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// The file with the admin token, in place of the configuration's.
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+}
+
+/// A way to the admin API.
+pub(super) struct AdminClient {
+    url: String,
+    token: HeaderValue,
+}
+
+impl AdminClient {
+    /// Finds address and token.
+    pub(super) fn find(arguments: &AdminArguments) -> Result<Self, Failure> {
+        let mut url = arguments.admin.clone();
+        let mut token = None;
+        if url.is_none() || arguments.admin_token_file.is_none() {
+            let (config, report) = config::load(&arguments.config);
+            let Some(config) = config else {
+                let message = format!(
+                    "{} has faults; mend them, or give --admin and --admin-token-file\n{}",
+                    arguments.config.display(),
+                    report.pretty().trim_end()
+                );
+                return Err(Failure::new(Code::Configuration, message));
+            };
+            url.get_or_insert_with(|| format!("http://{}", config.admin.address));
+            token = Some(match config.admin.token {
+                Some(token) => token.expose().to_vec(),
+                None => read(&config.state_dir.join("admin-token"))?,
+            });
+        }
+        if let Some(path) = &arguments.admin_token_file {
+            token = Some(read(path)?);
+        }
+        Self::new(&url.unwrap_or_default(), &token.unwrap_or_default())
+    }
+
+    /// A client for an address and a token.
+    pub(super) fn new(url: &str, token: &[u8]) -> Result<Self, Failure> {
+        let bearer = [b"Bearer ", token.trim_ascii()].concat();
+        let mut token = HeaderValue::from_bytes(&bearer)
+            .map_err(|_| Failure::new(Code::Usage, "the admin token is not visible ASCII"))?;
+        token.set_sensitive(true);
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            token,
+        })
+    }
+
+    /// Sends a request and reads its JSON answer.
+    pub(super) fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .header(AUTHORIZATION, self.token.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .body(Bytes::from(body.map(Value::to_string).unwrap_or_default()))
+            .map_err(|error| Failure::new(Code::Usage, format!("{}: {error}", self.url)))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Failure::internal)?;
+        let fetcher = Fetcher::local(TIMEOUT, BYTES_MAX);
+        let answer =
+            runtime.block_on(async { tokio::time::timeout(TIMEOUT, fetcher.send(request)).await });
+        let answer: Response<Bytes> = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                let message = format!(
+                    "the admin listener at {} cannot be reached: {error}",
+                    self.url
+                );
+                return Err(Failure::new(Code::Unreachable, message));
+            }
+            Err(_) => {
+                let message = format!("the admin listener at {} does not answer", self.url);
+                return Err(Failure::new(Code::Unreachable, message));
+            }
+        };
+        let status = answer.status();
+        let json: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+        if status.is_success() {
+            return Ok(json);
+        }
+        let detail = json
+            .get("detail")
+            .and_then(Value::as_str)
+            .unwrap_or("no further words");
+        Err(Failure::new(
+            Code::Negative,
+            format!("the gateway answers {status}: {detail}"),
+        ))
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| {
+        let message = format!(
+            "the admin token {} cannot be read: {error}; is the gateway running?",
+            path.display()
+        );
+        Failure::new(Code::Unreachable, message)
+    })
+}

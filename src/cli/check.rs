@@ -1,0 +1,59 @@
+//! `bearward check`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::output::{Code, data, say};
+use super::{CONFIG, Outcome};
+use crate::config::{self, Severity};
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    /// The configuration file.
+    #[arg(value_name = "FILE", default_value = CONFIG)]
+    config: PathBuf,
+    /// Warnings fail too, with exit code 1.
+    #[arg(long)]
+    strict: bool,
+    /// How findings are written.
+    #[arg(long, value_enum, default_value_t = Format::Pretty)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Pretty,
+    /// A JSON array.
+    Json,
+}
+
+pub(super) fn check(arguments: &CheckArguments) -> Outcome {
+    let (_, report) = config::load(&arguments.config);
+    match arguments.format {
+        Format::Pretty => {
+            let text = report.pretty();
+            if !text.is_empty() {
+                data(text.trim_end());
+            }
+        }
+        Format::Json => data(&report.json()),
+    }
+    let (errors, warnings) = (
+        report.count(Severity::Error),
+        report.count(Severity::Warning),
+    );
+    say(&format!(
+        "{}: {errors} errors, {warnings} warnings",
+        arguments.config.display()
+    ));
+    Ok(if errors > 0 {
+        Code::Configuration.into()
+    } else if warnings > 0 && arguments.strict {
+        Code::Negative.into()
+    } else {
+        ExitCode::SUCCESS
+    })
+}

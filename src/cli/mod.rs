@@ -1,0 +1,101 @@
+//! The commands, one file each.
+//!
+//! Data goes to standard output, talk to standard error. Exit codes: 0 good, 1 a negative verdict
+//! or findings, 2 usage, 69 the admin listener is not reachable, 70 our own fault, 78 bad
+//! configuration. A token never comes from the arguments: those are seen by every user of a
+//! machine.
+
+mod admin_client;
+mod check;
+mod demo;
+mod explain;
+mod keys;
+mod output;
+mod revoke;
+mod run;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Failure;
+
+/// Where the configuration is looked for when it is not named.
+const CONFIG: &str = "bearward.toml";
+
+/// Stands in front of your API, checks every bearer token, and says exactly why one is refused.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bearward",
+    version,
+    max_term_width = 80,
+    after_help = "Try it: bearward demo"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve: SIGTERM drains, a second one stops at once.
+    #[command(after_help = "Example: bearward run --config bearward.toml")]
+    Run {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", default_value = CONFIG)]
+        config: PathBuf,
+    },
+    /// Try Bearward: gateway, sample API and development issuer on this machine.
+    #[command(after_help = "Example: bearward demo --port 9443")]
+    Demo {
+        /// The gateway's port; taken ports are replaced by free ones.
+        #[arg(long, default_value_t = 8443)]
+        port: u16,
+    },
+    /// Check a configuration: every fault in one run, without a network.
+    #[command(after_help = "Example: bearward check bearward.toml --strict")]
+    Check(check::CheckArguments),
+    /// Say what a reason means and how to mend it.
+    #[command(after_help = "Example: bearward explain token_expired")]
+    Explain {
+        /// A reason, as in the body of a refusal.
+        code: String,
+    },
+    /// Make tokens for development.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Make keys for development.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Revoke tokens at a running gateway.
+    #[command(after_help = "Example: bearward revoke subject alice --issuer main")]
+    Revoke(revoke::RevokeArguments),
+    /// List revocations of a running gateway, or take one back.
+    #[command(subcommand)]
+    Revocations(revoke::RevocationsCommand),
+}
+
+/// Reads the command line, runs the command, gives the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Run { config } => run::run(&config),
+        Command::Demo { port } => demo::demo(port),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Explain { code } => explain::explain(&code),
+        Command::Token(command) => token::token(&command),
+        Command::Keys(command) => keys::keys(&command),
+        Command::Revoke(arguments) => revoke::revoke(&arguments),
+        Command::Revocations(command) => revoke::revocations(&command),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// What every command gives.
+type Outcome = Result<ExitCode, Failure>;

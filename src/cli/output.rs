@@ -1,0 +1,58 @@
+//! What commands say, and how they fail.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The exit codes beyond 0, 1 and 2 (sysexits.h).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Code {
+    /// A negative verdict, or findings.
+    Negative = 1,
+    Usage = 2,
+    Unreachable = 69,
+    Internal = 70,
+    Configuration = 78,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// A command that did not do what it was asked.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: Code,
+    message: String,
+}
+
+impl Failure {
+    pub(super) fn new(code: Code, message: impl Display) -> Self {
+        Self {
+            code,
+            message: message.to_string(),
+        }
+    }
+
+    pub(super) fn internal(error: impl Display) -> Self {
+        Self::new(Code::Internal, error)
+    }
+
+    /// Says it on standard error and gives the exit code.
+    pub(super) fn report(&self) -> ExitCode {
+        say(&format!("bearward: {}", self.message));
+        self.code.into()
+    }
+}
+
+/// A line of data, on standard output. A reader that has gone is not our fault.
+pub(super) fn data(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A line of talk, on standard error.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,0 +1,179 @@
+//! `[listeners.*]`.
+
+use super::{Checker, address, with_defaults};
+use crate::config::raw::Node;
+use crate::config::settings::{Binding, ListenerSettings, TlsSettings};
+use crate::http::body::BodyLimits;
+use crate::http::deadline::WaitLimits;
+use crate::http::serve::{MessageLimits, Protocol};
+use crate::tls::MinVersion;
+use crate::tls::certificates::{Certificates, Served};
+
+/// All listeners that can be built.
+pub(super) fn check(root: &Node, checker: &mut Checker<'_>) -> Vec<ListenerSettings> {
+    let listeners: Vec<_> = root.tables("listeners").collect();
+    if listeners.is_empty() {
+        checker.report.push(
+            super::Diagnostic::error("BW0105", "the file has no [listeners.NAME]".to_owned())
+                .help("clients need somewhere to connect"),
+        );
+    }
+    listeners
+        .into_iter()
+        .filter_map(|(name, node)| listener(name, node, checker))
+        .collect()
+}
+
+fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<ListenerSettings> {
+    let what = format!("listener `{name}`");
+    let binding = checker
+        .required(node, &what, "address")
+        .and_then(|(text, span)| address(&text, &span, checker));
+    let limits = with_defaults(node, "limits");
+    let clear_text = node.flag("clear_text");
+    let protocols = protocols(node, &what, clear_text, checker);
+    let tls = match (node.table("tls"), clear_text) {
+        (Some(tls), false) => Some(tls_of(tls, &what, &limits, checker)?),
+        (None, true) => {
+            if binding.is_some_and(|address| !address.ip().is_loopback()) {
+                checker.warn(
+                    "BW0201",
+                    format!("{what} takes tokens in clear text from other machines (RFC 6750 section 5.3)"),
+                    &node.span,
+                    "give it [tls], or be sure that something in front of it ends TLS",
+                );
+            }
+            None
+        }
+        (None, false) => {
+            checker.error_help(
+                "BW0106",
+                format!("{what} has neither `tls` nor `clear_text = true`"),
+                &node.span,
+                "clear text must be said",
+            );
+            return None;
+        }
+        (Some(tls), true) => {
+            checker.error(
+                "BW0106",
+                format!("{what} has `tls` and `clear_text = true`"),
+                &tls.span,
+            );
+            return None;
+        }
+    };
+    let bytes = |name: &str| usize::try_from(limits.size(name).unwrap_or(0)).unwrap_or(usize::MAX);
+    let number =
+        |name: &str| usize::try_from(limits.count(name).unwrap_or(1)).unwrap_or(usize::MAX);
+    Some(ListenerSettings {
+        name: name.into(),
+        binding: Binding(binding?),
+        protocols,
+        tls,
+        connections: number("connections"),
+        connections_per_peer: number("connections_per_peer"),
+        waits: WaitLimits {
+            idle: limits.duration("idle_timeout")?,
+            header: limits.duration("header_timeout")?,
+        },
+        messages: MessageLimits {
+            header_bytes: bytes("header_bytes"),
+            target_bytes: bytes("target_bytes"),
+            streams: u32::try_from(limits.count("streams")?).unwrap_or(u32::MAX),
+        },
+        token_bytes: bytes("token_bytes"),
+        body: BodyLimits {
+            bytes_max: limits.size("body_bytes"),
+            gap_max: limits.duration("body_timeout")?,
+        },
+    })
+}
+
+fn protocols(
+    node: &Node,
+    what: &str,
+    clear_text: bool,
+    checker: &mut Checker<'_>,
+) -> Vec<Protocol> {
+    let Some(texts) = node.texts("protocols") else {
+        return if clear_text {
+            vec![Protocol::Http1]
+        } else {
+            vec![Protocol::Http2, Protocol::Http1]
+        };
+    };
+    let mut protocols = Vec::new();
+    for (text, span) in texts {
+        match text.as_str() {
+            "h2" => protocols.push(Protocol::Http2),
+            "http/1.1" => protocols.push(Protocol::Http1),
+            _ => checker.error(
+                "BW0104",
+                format!("`protocols` of {what}: `{text}` is not \"h2\" or \"http/1.1\""),
+                span,
+            ),
+        }
+    }
+    let span = node
+        .value("protocols")
+        .map_or_else(|| node.span.clone(), |(_, span)| span.clone());
+    if texts.is_empty() {
+        checker.error("BW0104", format!("`protocols` of {what} is empty"), &span);
+    } else if clear_text && texts.len() > 1 {
+        checker.error_help(
+            "BW0106",
+            format!("{what} is clear text and has more than one protocol"),
+            &span,
+            "without ALPN there is nothing to choose by",
+        );
+    }
+    protocols
+}
+
+fn tls_of(tls: &Node, what: &str, limits: &Node, checker: &mut Checker<'_>) -> Option<TlsSettings> {
+    let list = tls.list("certificates");
+    if list.is_empty() {
+        checker.error(
+            "BW0105",
+            format!("`tls` of {what} has no `certificates`"),
+            &tls.span,
+        );
+        return None;
+    }
+    let served: Vec<_> = list
+        .iter()
+        .filter_map(|node| {
+            let chain = checker.required(node, "a certificate", "chain");
+            let key = checker.secret(node, "key");
+            if node.value("key").is_none() {
+                checker.error(
+                    "BW0105",
+                    "a certificate has no `key`".to_owned(),
+                    &node.span,
+                );
+            }
+            let (path, span) = chain?;
+            let chain = checker.file(&path, &span, "`chain`")?;
+            match Served::read(&chain, &key?.0) {
+                Ok(served) => Some(served),
+                Err(error) => {
+                    checker.error(
+                        "BW0108",
+                        format!("the certificate `{path}` of {what} cannot be used: {error}"),
+                        &span,
+                    );
+                    None
+                }
+            }
+        })
+        .collect();
+    Some(TlsSettings {
+        certificates: Certificates::new(served)?,
+        min_version: match tls.text("min_version").as_deref() {
+            Some("1.3") => MinVersion::Tls13,
+            _ => MinVersion::Tls12,
+        },
+        handshake_max: limits.duration("handshake_timeout")?,
+    })
+}

@@ -1,0 +1,375 @@
+//! Layers 2 and 3: references, files, collisions, and what is legal but unsafe.
+//!
+//! Each part reads its table and says every fault of it; a part that cannot be built leaves a gap
+//! that later parts step over, so that one run tells all.
+
+mod issuers;
+mod listeners;
+mod routes;
+mod upstreams;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use http::Uri;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::diagnostic::{Diagnostic, Report};
+use super::raw::{Node, SecretSource, Span, Value, nearest};
+use super::settings::{AdminSettings, Config};
+use crate::authenticate::CacheLimits;
+use crate::observe::audit::{AuditSettings, SubjectPolicy};
+use crate::observe::log::LogFormat;
+use crate::secret::Secret;
+
+/// Above this many routes their names are too many series.
+const NAMED_ROUTES_MAX: usize = 1000;
+
+/// What all parts of the check share.
+pub(super) struct Checker<'a> {
+    folder: &'a Path,
+    report: &'a mut Report,
+}
+
+impl Checker<'_> {
+    fn error(&mut self, code: &'static str, message: String, span: &Span) {
+        self.report.push(Diagnostic::error(code, message).at(span));
+    }
+
+    fn error_help(&mut self, code: &'static str, message: String, span: &Span, help: &str) {
+        self.report
+            .push(Diagnostic::error(code, message).at(span).help(help));
+    }
+
+    fn warn(&mut self, code: &'static str, message: String, span: &Span, help: &str) {
+        self.report
+            .push(Diagnostic::warning(code, message).at(span).help(help));
+    }
+
+    fn path(&self, text: &str) -> PathBuf {
+        self.folder.join(text)
+    }
+
+    /// A key that must be there.
+    fn required(&mut self, node: &Node, what: &str, name: &str) -> Option<(String, Span)> {
+        match node.value(name) {
+            Some((Value::Text(text), span)) if !text.is_empty() => {
+                Some((text.clone(), span.clone()))
+            }
+            Some((_, span)) => {
+                let span = span.clone();
+                self.error("BW0104", format!("`{name}` of {what} is empty"), &span);
+                None
+            }
+            None => {
+                self.error("BW0105", format!("{what} has no `{name}`"), &node.span);
+                None
+            }
+        }
+    }
+
+    /// A list that must be there and hold something.
+    fn required_texts(&mut self, node: &Node, what: &str, name: &str) -> Vec<(String, Span)> {
+        match node.texts(name) {
+            Some(texts) if !texts.is_empty() => texts.to_vec(),
+            Some(_) => {
+                let span = node
+                    .value(name)
+                    .map_or_else(|| node.span.clone(), |(_, s)| s.clone());
+                self.error(
+                    "BW0105",
+                    format!(
+                        "`{name}` of {what} is empty; a missing rule never means \"not checked\""
+                    ),
+                    &span,
+                );
+                Vec::new()
+            }
+            None => {
+                self.error(
+                    "BW0105",
+                    format!("{what} has no `{name}`; a missing rule never means \"not checked\""),
+                    &node.span,
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    fn file(&mut self, text: &str, span: &Span, what: &str) -> Option<Vec<u8>> {
+        match std::fs::read(self.path(text)) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                self.error(
+                    "BW0108",
+                    format!("{what}: `{text}` cannot be read: {error}"),
+                    span,
+                );
+                None
+            }
+        }
+    }
+
+    /// The secret behind a key; its bytes without a line break at the end of a file.
+    fn secret(&mut self, node: &Node, name: &str) -> Option<(Secret, Span)> {
+        let Some((Value::Secret(source), span)) = node.value(name) else {
+            return None;
+        };
+        let span = span.clone();
+        let bytes = match source {
+            SecretSource::File(path) => {
+                let mut bytes = self.file(path, &span, &format!("`{name}`"))?;
+                while matches!(bytes.last(), Some(b'\n' | b'\r')) {
+                    bytes.pop();
+                }
+                bytes
+            }
+            SecretSource::Env(variable) => match std::env::var(variable) {
+                Ok(value) => value.into_bytes(),
+                Err(_) => {
+                    self.error(
+                        "BW0108",
+                        format!("`{name}`: the environment has no `{variable}`"),
+                        &span,
+                    );
+                    return None;
+                }
+            },
+        };
+        if bytes.is_empty() {
+            self.error("BW0108", format!("`{name}` is empty"), &span);
+            return None;
+        }
+        Some((Secret::new(bytes), span))
+    }
+
+    /// The place of a name among those that are defined.
+    fn reference(
+        &mut self,
+        defined: &[&str],
+        name: &str,
+        what: &str,
+        table: &str,
+        span: &Span,
+    ) -> Option<usize> {
+        let found = defined.iter().position(|candidate| *candidate == name);
+        if found.is_none() {
+            let label = match nearest(name, defined.iter().copied()) {
+                Some(near) => format!("no [{table}.{name}]; did you mean `{near}`?"),
+                None => format!("no [{table}.{name}]"),
+            };
+            self.report.push(
+                Diagnostic::error("BW0107", what.to_owned())
+                    .at(span)
+                    .label(label)
+                    .help(format!("defined: {}", defined.join(", "))),
+            );
+        }
+        found
+    }
+}
+
+/// Checks everything. `None` where so much is missing that there is nothing to build.
+pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<Config> {
+    let mut checker = Checker { folder, report };
+    let empty = Node::default();
+    let table = |name: &str| root.table(name).unwrap_or(&empty);
+    if root.value("version").is_none() {
+        checker.report.push(
+            Diagnostic::error("BW0105", "the file has no `version`".to_owned())
+                .help("write `version = 1` at its top"),
+        );
+    }
+    let listeners = listeners::check(root, &mut checker);
+    let issuers = issuers::check(root, &mut checker);
+    let upstreams = upstreams::check(root, &mut checker);
+    let routes = routes::check(root, &listeners, &issuers, &upstreams, &mut checker);
+
+    let server = with_defaults(root, "server");
+    let public_url = public_url(&server, &mut checker);
+    let loopback = listeners
+        .iter()
+        .all(|listener| listener.binding.0.ip().is_loopback());
+    if public_url.is_none() && !loopback {
+        checker.report.push(
+            Diagnostic::error("BW0105", "`server.public_url` is missing".to_owned()).at(&server.span).help(
+                "refusals build their URLs from it; it can be left out only where every listener is on a loopback address",
+            ),
+        );
+    }
+    let realm = server.text("realm");
+    if let (Some(realm), Some((_, span))) = (&realm, server.value("realm"))
+        && !realm
+            .bytes()
+            .all(|b| matches!(b, 0x20..=0x7e) && b != b'"' && b != b'\\')
+    {
+        let span = span.clone();
+        checker.error(
+            "BW0104",
+            "`realm` has a quote, a backslash, a control or a character beyond ASCII".to_owned(),
+            &span,
+        );
+    }
+    let metrics = with_defaults(root, "metrics");
+    let route_names = metrics.text("routes").as_deref() != Some("other");
+    if route_names && routes.len() > NAMED_ROUTES_MAX {
+        let message = format!(
+            "{} routes by name are too many series; above {NAMED_ROUTES_MAX} write `metrics.routes = \"other\"`",
+            routes.len()
+        );
+        checker.error("BW0110", message, &table("metrics").span);
+    }
+    let log = with_defaults(root, "log");
+    let audit = with_defaults(root, "audit");
+    let cache = with_defaults(root, "cache");
+    let endpoints = with_defaults(root, "endpoints");
+    let admin = admin(&with_defaults(root, "admin"), &mut checker);
+    let probes = table("probes");
+    let probes = probes
+        .value("address")
+        .and_then(|(value, span)| match value {
+            Value::Text(text) => address(text, span, &mut checker),
+            _ => None,
+        });
+    let number = |count: Option<u64>| usize::try_from(count.unwrap_or(1)).unwrap_or(usize::MAX);
+    Some(Config {
+        public_url,
+        realm,
+        workers: server.count("workers").map(|count| number(Some(count))),
+        drain_timeout: server.duration("drain_timeout")?,
+        state_dir: checker.path(&server.text("state_dir")?),
+        listeners,
+        issuers: issuers
+            .into_iter()
+            .map(|(_, issuer)| issuer)
+            .collect::<Option<_>>()?,
+        upstreams: upstreams
+            .into_iter()
+            .map(|(_, upstream)| upstream)
+            .collect::<Option<_>>()?,
+        routes,
+        cache: CacheLimits {
+            entries: cache.count("entries")?,
+            bytes: cache.size("bytes")?,
+            bad_entries: cache.count("bad_entries")?,
+            bad_lifetime: cache.duration("bad_lifetime"),
+        },
+        problem_pages: endpoints.flag("problems"),
+        admin: admin?,
+        probes,
+        route_names,
+        log_format: match log.text("format").as_deref() {
+            Some("readable") => LogFormat::Readable,
+            Some("json") => LogFormat::Json,
+            _ => LogFormat::Auto,
+        },
+        log_level: log
+            .text("level")
+            .and_then(|level| level.parse().ok())
+            .unwrap_or(LevelFilter::INFO),
+        audit: AuditSettings {
+            on: audit.text("output").as_deref() == Some("stdout"),
+            allow_one_in: audit.one_in("allow"),
+            deny_per_second: audit.count("deny_rate")?,
+            subject: match audit.text("subject").as_deref() {
+                Some("plain") => SubjectPolicy::Plain,
+                Some("off") => SubjectPolicy::Off,
+                _ => SubjectPolicy::Hash,
+            },
+        },
+    })
+}
+
+/// A table of the file, or an empty one in its place, so that defaults are found.
+fn with_defaults<'a>(node: &'a Node, name: &str) -> std::borrow::Cow<'a, Node> {
+    match node.table(name) {
+        Some(table) => std::borrow::Cow::Borrowed(table),
+        None => std::borrow::Cow::Owned(node.absent(name)),
+    }
+}
+
+/// An origin: https, or http to a loopback address; no path.
+fn public_url(server: &Node, checker: &mut Checker<'_>) -> Option<String> {
+    let Some((Value::Text(text), span)) = server.value("public_url") else {
+        return None;
+    };
+    let uri = text.parse::<Uri>().ok().filter(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri
+                .authority()
+                .is_some_and(|authority| !authority.as_str().contains('@'))
+            && uri.path() == "/"
+            && uri.query().is_none()
+    });
+    if uri.is_none() {
+        checker.error_help(
+            "BW0104",
+            format!("`public_url` is no origin: `{text}`"),
+            span,
+            "write scheme and host, without a path: \"https://api.example.com\"",
+        );
+    }
+    uri.map(|_| text.trim_end_matches('/').to_owned())
+}
+
+fn admin(node: &Node, checker: &mut Checker<'_>) -> Option<AdminSettings> {
+    let text = node.text("address")?;
+    let span = node
+        .value("address")
+        .map_or_else(|| node.span.clone(), |(_, span)| span.clone());
+    let address = address(&text, &span, checker);
+    if address.is_some_and(|address| !address.ip().is_loopback()) {
+        checker.error_help(
+            "BW0110",
+            format!("the admin listener is not on a loopback address: `{text}`"),
+            &span,
+            "without TLS it would carry its token in clear text; reach it through a tunnel, or use [probes] for health and metrics",
+        );
+    }
+    let hosts = node.texts("allowed_hosts").map(<[_]>::to_vec);
+    let token = checker.secret(node, "token");
+    if let Some((token, span)) = &token
+        && token.expose().len() < 16
+    {
+        checker.error(
+            "BW0104",
+            "the admin token has fewer than 16 bytes".to_owned(),
+            span,
+        );
+    }
+    Some(AdminSettings {
+        address: address?,
+        token: token.map(|(token, _)| token),
+        allowed_hosts: match hosts {
+            Some(hosts) => hosts
+                .into_iter()
+                .map(|(host, _)| host.to_ascii_lowercase())
+                .collect(),
+            None => ["localhost", "127.0.0.1", "[::1]"]
+                .map(str::to_owned)
+                .to_vec(),
+        },
+    })
+}
+
+/// An IP address with a port.
+fn address(text: &str, span: &Span, checker: &mut Checker<'_>) -> Option<SocketAddr> {
+    if text.starts_with("unix:") || text.starts_with("systemd:") {
+        checker.error(
+            "BW0102",
+            format!("`{text}`: sockets by path or by systemd are not served by this version"),
+            span,
+        );
+        return None;
+    }
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        checker.error_help(
+            "BW0104",
+            format!("`{text}` is no address to listen on"),
+            span,
+            "write an IP address and a port: \"0.0.0.0:8443\", \"[::]:8443\"",
+        );
+    }
+    parsed
+}

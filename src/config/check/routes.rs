@@ -1,0 +1,472 @@
+//! `[routes.*]`.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Method};
+
+use super::Checker;
+use crate::config::raw::{Node, Span, Value};
+use crate::config::settings::{IssuerSettings, ListenerSettings};
+use crate::forward::Upstream;
+use crate::http::cors::{Cors, EXPOSED_ALWAYS};
+use crate::http::headers::{ends_here, is_forwarding_claim};
+use crate::http::host::HostPattern;
+use crate::oauth::scope::is_scope_token;
+use crate::policy::{
+    Access, Authorization, ClaimRule, Disclosure, IssuerId, ListenerId, MethodSet, PathPattern,
+    Placement, Requirement, Route, RouteTable, Rule, Trust, UpstreamId,
+};
+
+type Named<T> = [(String, Option<T>)];
+
+/// All routes that can be built, in the order of their places.
+pub(super) fn check(
+    root: &Node,
+    listeners: &[ListenerSettings],
+    issuers: &Named<IssuerSettings>,
+    upstreams: &Named<Arc<Upstream>>,
+    checker: &mut Checker<'_>,
+) -> Vec<Placement> {
+    let nodes: Vec<_> = root.tables("routes").collect();
+    if nodes.is_empty() {
+        checker.report.push(
+            super::Diagnostic::error("BW0105", "the file has no [routes.NAME]".to_owned())
+                .help("without a route every request is 404"),
+        );
+    }
+    let listener_names: Vec<&str> = root.tables("listeners").map(|(name, _)| name).collect();
+    let mut placements: Vec<Placement> = Vec::new();
+    let mut spans: Vec<(&str, Span)> = Vec::new();
+    for (name, node) in nodes {
+        let parts = Parts {
+            name,
+            what: format!("route `{name}`"),
+            node,
+            listeners,
+            listener_names: &listener_names,
+            issuers,
+            upstreams,
+        };
+        if let Some(placement) = parts.placement(placements.len(), checker) {
+            placements.push(placement);
+            spans.push((name, node.span.clone()));
+        }
+    }
+    let (_, collisions) = RouteTable::new(listeners.len(), &placements);
+    for collision in collisions {
+        if let (Some((first, _)), Some((second, span))) =
+            (spans.get(collision.first), spans.get(collision.second))
+        {
+            checker.error(
+                "BW0109",
+                format!("routes `{first}` and `{second}` match the same requests"),
+                span,
+            );
+        }
+    }
+    placements
+}
+
+/// One route and what it refers to.
+struct Parts<'a> {
+    name: &'a str,
+    what: String,
+    node: &'a Node,
+    listeners: &'a [ListenerSettings],
+    listener_names: &'a [&'a str],
+    issuers: &'a Named<IssuerSettings>,
+    upstreams: &'a Named<Arc<Upstream>>,
+}
+
+impl Parts<'_> {
+    fn placement(&self, index: usize, checker: &mut Checker<'_>) -> Option<Placement> {
+        let (node, what) = (self.node, &self.what);
+        let path = checker
+            .required(node, what, "path")
+            .and_then(|(text, span)| {
+                text.parse::<PathPattern>()
+                    .map_err(|error| {
+                        checker.error(
+                            "BW0104",
+                            format!("`path` of {what}: {error}: `{text}`"),
+                            &span,
+                        )
+                    })
+                    .ok()
+            });
+        let upstream = checker
+            .required(node, what, "upstream")
+            .and_then(|(name, span)| {
+                let names: Vec<_> = self
+                    .upstreams
+                    .iter()
+                    .map(|(name, _)| name.as_str())
+                    .collect();
+                let message = format!("{what} names an upstream that is not defined");
+                checker.reference(&names, &name, &message, "upstreams", &span)
+            });
+        let listeners = self.served_by(checker);
+        let hosts = self.hosts(&listeners, checker);
+        let access = self.access(checker);
+        let rules = self.rules(matches!(access, Some(Access::Open)), checker);
+        let identity = self.identity(checker);
+        let cors = node.table("cors").map(|cors| self.cors(cors, checker));
+        Some(Placement {
+            route: Arc::new(Route {
+                name: self.name.into(),
+                index,
+                upstream: UpstreamId(upstream?),
+                access: access?,
+                rules,
+                authorization: match node.text("authorization").as_deref() {
+                    Some("strip") => Authorization::Strip,
+                    _ => Authorization::Forward,
+                },
+                disclosure: match node.text("disclosure").as_deref() {
+                    Some("minimal") => Disclosure::Minimal,
+                    Some("reason") => Disclosure::Reason,
+                    _ => Disclosure::Full,
+                },
+                encoded_slashes: node.text("encoded_slashes").as_deref() == Some("allow"),
+                identity,
+                cors: match cors {
+                    Some(cors) => Some(cors?),
+                    None => None,
+                },
+            }),
+            listeners,
+            hosts,
+            path: path?,
+        })
+    }
+
+    fn served_by(&self, checker: &mut Checker<'_>) -> Vec<ListenerId> {
+        let built = |name: &str| {
+            self.listeners
+                .iter()
+                .position(|listener| *listener.name == *name)
+        };
+        match self.node.texts("listeners") {
+            None => (0..self.listeners.len()).map(ListenerId).collect(),
+            Some(names) => names
+                .iter()
+                .filter_map(|(name, span)| {
+                    let message = format!("{} names a listener that is not defined", self.what);
+                    checker.reference(self.listener_names, name, &message, "listeners", span)?;
+                    built(name).map(ListenerId)
+                })
+                .collect(),
+        }
+    }
+
+    fn hosts(&self, listeners: &[ListenerId], checker: &mut Checker<'_>) -> Vec<HostPattern> {
+        let mut hosts = Vec::new();
+        for (text, span) in self.node.texts("hosts").unwrap_or_default() {
+            match text.parse::<HostPattern>() {
+                Ok(host) => {
+                    let covered = listeners
+                        .iter()
+                        .filter_map(|id| self.listeners.get(id.0))
+                        .any(|listener| {
+                            listener.tls.as_ref().is_none_or(|tls| {
+                                tls.certificates
+                                    .iter()
+                                    .flat_map(|served| served.names())
+                                    .any(|name| match &host {
+                                        HostPattern::Exact(host) => name.covers(host),
+                                        HostPattern::Suffix(_) => *name == host,
+                                    })
+                            })
+                        });
+                    if !covered {
+                        checker.warn("BW0204", format!("{}: no certificate covers `{text}`, so requests for it are refused with 421", self.what), span, "add a certificate for this host, or take the host out");
+                    }
+                    hosts.push(host);
+                }
+                Err(error) => checker.error(
+                    "BW0104",
+                    format!("`hosts` of {}: {error}: `{text}`", self.what),
+                    span,
+                ),
+            }
+        }
+        hosts
+    }
+
+    fn access(&self, checker: &mut Checker<'_>) -> Option<Access> {
+        let (node, what) = (self.node, &self.what);
+        if node.text("auth").as_deref() == Some("none") {
+            if let Some((_, span)) = node.value("issuers").or_else(|| node.value("audiences")) {
+                let span = span.clone();
+                checker.error(
+                    "BW0106",
+                    format!("{what} has `auth = \"none\"` and names whom it trusts"),
+                    &span,
+                );
+            }
+            return Some(Access::Open);
+        }
+        let names = checker.required_texts(node, what, "issuers");
+        let defined: Vec<_> = self.issuers.iter().map(|(name, _)| name.as_str()).collect();
+        let narrowed = node.texts("audiences");
+        let mut trusts = Vec::new();
+        for (name, span) in &names {
+            let message = format!("{what} names an issuer that is not defined");
+            let Some(place) = checker.reference(&defined, name, &message, "issuers", span) else {
+                continue;
+            };
+            let Some((_, Some(issuer))) = self.issuers.get(place) else {
+                continue;
+            };
+            let own = &issuer.rules.audiences;
+            let audiences: Vec<Box<str>> = match narrowed {
+                None => own.clone(),
+                Some(texts) => own
+                    .iter()
+                    .filter(|audience| texts.iter().any(|(text, _)| *text == ***audience))
+                    .cloned()
+                    .collect(),
+            };
+            if audiences.is_empty() {
+                checker.error("BW0110", format!("{what}: `audiences` holds none of the audiences of issuer `{name}`, so none of its tokens could pass"), span);
+            } else if narrowed.is_none() && own.len() > 1 {
+                checker.warn("BW0205", format!("{what}: issuer `{name}` has several audiences and the route takes them all, so a token for one API opens another (RFC 8725 section 3.9)"), span, "narrow the route by `audiences`");
+            }
+            trusts.push(Trust {
+                issuer: IssuerId(place),
+                audiences,
+            });
+        }
+        trusts.sort_by_key(|trust| trust.issuer);
+        trusts.dedup_by_key(|trust| trust.issuer);
+        (!trusts.is_empty()).then_some(Access::Token(trusts))
+    }
+
+    fn rules(&self, open: bool, checker: &mut Checker<'_>) -> Vec<Rule> {
+        let nodes = self.node.list("rules");
+        if nodes.is_empty() && !open {
+            checker.warn(
+                "BW0206",
+                format!(
+                    "{} has no `rules`: any valid token may use any method",
+                    self.what
+                ),
+                &self.node.span,
+                "write [[routes.NAME.rules]] with methods and scopes",
+            );
+        }
+        if nodes.is_empty() {
+            return vec![Rule::default()];
+        }
+        nodes
+            .iter()
+            .map(|node| {
+                let requirement = self.requirement(node, checker);
+                let demands = !(requirement.scopes_all.is_empty()
+                    && requirement.scopes_any.is_empty()
+                    && requirement.claims.is_empty());
+                if open && demands {
+                    checker.error("BW0106", format!("{} has `auth = \"none\"` and a rule with demands, which would not be checked", self.what), &node.span);
+                }
+                Rule {
+                    methods: self.methods(node, checker),
+                    requirement,
+                }
+            })
+            .collect()
+    }
+
+    fn methods(&self, node: &Node, checker: &mut Checker<'_>) -> MethodSet {
+        let Some(texts) = node.texts("methods") else {
+            return MethodSet::Any;
+        };
+        let texts = if texts.is_empty() {
+            checker.required_texts(node, &format!("a rule of {}", self.what), "methods")
+        } else {
+            texts.to_vec()
+        };
+        let mut methods = Vec::new();
+        for (text, span) in &texts {
+            match Method::from_bytes(text.as_bytes()) {
+                Ok(method) if !text.bytes().any(|b| b.is_ascii_lowercase()) => methods.push(method),
+                _ => checker.error(
+                    "BW0104",
+                    format!(
+                        "`methods` of {}: `{text}` is no method; they are written in capitals",
+                        self.what
+                    ),
+                    span,
+                ),
+            }
+        }
+        MethodSet::Of(methods)
+    }
+
+    fn requirement(&self, node: &Node, checker: &mut Checker<'_>) -> Requirement {
+        let mut scopes = |name: &str| -> Vec<Box<str>> {
+            let Some(texts) = node.texts(name) else {
+                return Vec::new();
+            };
+            if texts.is_empty() {
+                let span = node
+                    .value(name)
+                    .map_or_else(|| node.span.clone(), |(_, s)| s.clone());
+                checker.error_help(
+                    "BW0104",
+                    format!("`{name}` of {} is empty", self.what),
+                    &span,
+                    "leave it out where no scope is needed",
+                );
+            }
+            for (text, span) in texts.iter().filter(|(text, _)| !is_scope_token(text)) {
+                checker.error(
+                    "BW0104",
+                    format!(
+                        "`{name}` of {}: `{text}` is no scope (RFC 6749 section 3.3)",
+                        self.what
+                    ),
+                    span,
+                );
+            }
+            texts.iter().map(|(text, _)| text.as_str().into()).collect()
+        };
+        let (scopes_all, scopes_any) = (scopes("scopes_all"), scopes("scopes_any"));
+        let claims = node.table("claims");
+        let claims =
+            claims
+                .into_iter()
+                .flat_map(Node::values)
+                .filter_map(|(claim, value, span)| {
+                    let Value::Scalars(values) = value else {
+                        return None;
+                    };
+                    if values.is_empty() {
+                        checker.error(
+                            "BW0104",
+                            format!("`claims` of {}: `{claim}` has no allowed value", self.what),
+                            span,
+                        );
+                    }
+                    Some(ClaimRule {
+                        claim: claim.into(),
+                        values: values.clone(),
+                    })
+                });
+        let claims = claims.collect();
+        Requirement {
+            scopes_all,
+            scopes_any,
+            claims,
+        }
+    }
+
+    fn identity(&self, checker: &mut Checker<'_>) -> Vec<(HeaderName, Box<str>)> {
+        let node = self.node.table("identity");
+        node.into_iter()
+            .flat_map(Node::values)
+            .filter_map(|(name, value, span)| {
+                let Value::Text(claim) = value else {
+                    return None;
+                };
+                let header = HeaderName::from_bytes(name.as_bytes())
+                    .ok()
+                    .filter(|header| {
+                        !ends_here(header)
+                            && !is_forwarding_claim(header)
+                            && !matches!(
+                                header.as_str(),
+                                "host"
+                                    | "content-length"
+                                    | "content-type"
+                                    | "authorization"
+                                    | "cookie"
+                                    | "via"
+                                    | "expect"
+                                    | "date"
+                            )
+                    });
+                if header.is_none() {
+                    checker.error(
+                        "BW0104",
+                        format!(
+                            "`identity` of {}: `{name}` cannot be an identity header",
+                            self.what
+                        ),
+                        span,
+                    );
+                }
+                Some((header?, claim.as_str().into()))
+            })
+            .collect()
+    }
+
+    fn cors(&self, node: &Node, checker: &mut Checker<'_>) -> Option<Cors> {
+        let what = format!("`cors` of {}", self.what);
+        let origins = checker.required_texts(node, &what, "origins");
+        let any = origins.iter().any(|(origin, _)| origin == "*");
+        for (origin, span) in &origins {
+            let good = origin == "*" && origins.len() == 1
+                || origin.parse::<http::Uri>().is_ok_and(|uri| {
+                    uri.scheme().is_some()
+                        && uri.path() == "/"
+                        && uri.query().is_none()
+                        && !origin.ends_with('/')
+                });
+            if !good {
+                checker.error_help(
+                    "BW0104",
+                    format!("{what}: `{origin}` is no origin"),
+                    span,
+                    "write \"https://app.example.com\", or \"*\" alone",
+                );
+            }
+        }
+        let credentials = node.flag("credentials");
+        if any && credentials {
+            checker.error("BW0110", format!("{what}: any origin and `credentials = true` would let every page act for the user"), &node.span);
+        }
+        let list = |name: &str, default: &str| {
+            let text = node.texts(name).map_or_else(
+                || default.to_owned(),
+                |texts| {
+                    texts
+                        .iter()
+                        .map(|(text, _)| text.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                },
+            );
+            HeaderValue::from_str(&text).ok()
+        };
+        let (methods, headers) = (
+            list("methods", "GET, HEAD, POST"),
+            list("headers", "authorization"),
+        );
+        let mut expose = EXPOSED_ALWAYS.to_owned();
+        for (name, _) in node.texts("expose").unwrap_or_default() {
+            expose.push_str(", ");
+            expose.push_str(name);
+        }
+        let expose = HeaderValue::from_str(&expose).ok();
+        if methods.is_none() || headers.is_none() || expose.is_none() {
+            checker.error(
+                "BW0104",
+                format!("{what}: a name is not visible ASCII"),
+                &node.span,
+            );
+        }
+        Some(Cors {
+            origins: (!any).then(|| {
+                origins
+                    .into_iter()
+                    .map(|(origin, _)| origin.into())
+                    .collect()
+            }),
+            methods: methods?,
+            headers: headers?,
+            expose: expose?,
+            credentials,
+            max_age: node.duration("max_age")?,
+        })
+    }
+}

@@ -1,0 +1,220 @@
+//! A fault or warning as an operator reads it, in the form of a compiler's.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Bearward does not start with it.
+    Error,
+    /// Legal, and probably not what was meant, or unsafe.
+    Warning,
+}
+
+/// One fault or warning.
+#[derive(Clone, Debug)]
+pub struct Diagnostic {
+    /// `BW` and four digits; stable.
+    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong, naming key, value and expectation.
+    pub message: String,
+    span: Option<Range<usize>>,
+    label: String,
+    help: Option<String>,
+}
+
+impl Diagnostic {
+    pub(super) const fn error(code: &'static str, message: String) -> Self {
+        Self::new(code, Severity::Error, message)
+    }
+
+    pub(super) const fn warning(code: &'static str, message: String) -> Self {
+        Self::new(code, Severity::Warning, message)
+    }
+
+    const fn new(code: &'static str, severity: Severity, message: String) -> Self {
+        Self {
+            code,
+            severity,
+            message,
+            span: None,
+            label: String::new(),
+            help: None,
+        }
+    }
+
+    /// Where in the file.
+    pub(super) fn at(mut self, span: &Range<usize>) -> Self {
+        self.span = Some(span.clone());
+        self
+    }
+
+    /// What stands under the carets.
+    pub(super) fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// What to do.
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// Everything that was found in one file.
+#[derive(Debug)]
+pub struct Report {
+    path: PathBuf,
+    text: String,
+    found: Vec<Diagnostic>,
+}
+
+/// A diagnostic for programs.
+#[derive(Debug, Serialize)]
+struct JsonDiagnostic<'a> {
+    code: &'a str,
+    severity: Severity,
+    message: &'a str,
+    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    label: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
+}
+
+impl Report {
+    pub(super) fn new(path: &Path, text: String) -> Self {
+        Self {
+            path: path.to_owned(),
+            text,
+            found: Vec::new(),
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+        self.found.push(diagnostic);
+    }
+
+    /// Whether Bearward refuses to start.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.count(Severity::Error) > 0
+    }
+
+    /// How many of a kind.
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> usize {
+        self.found.iter().filter(|d| d.severity == severity).count()
+    }
+
+    /// The findings in the order of the file.
+    #[must_use]
+    pub fn diagnostics(&self) -> Vec<&Diagnostic> {
+        let mut found: Vec<_> = self.found.iter().collect();
+        found.sort_by_key(|d| d.span.as_ref().map_or(usize::MAX, |span| span.start));
+        found
+    }
+
+    /// All findings as text.
+    #[must_use]
+    pub fn pretty(&self) -> String {
+        let mut out = String::new();
+        for diagnostic in self.diagnostics() {
+            self.write(&mut out, diagnostic);
+        }
+        out
+    }
+
+    /// All findings as a JSON array.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let list: Vec<_> = self
+            .diagnostics()
+            .into_iter()
+            .map(|diagnostic| {
+                let place = diagnostic.span.as_ref().map(|span| self.place(span.start));
+                JsonDiagnostic {
+                    code: diagnostic.code,
+                    severity: diagnostic.severity,
+                    message: &diagnostic.message,
+                    file: self.path.display().to_string(),
+                    line: place.map(|(line, _)| line),
+                    column: place.map(|(_, column)| column),
+                    label: &diagnostic.label,
+                    help: diagnostic.help.as_deref(),
+                }
+            })
+            .collect();
+        serde_json::to_string_pretty(&list).unwrap_or_default()
+    }
+
+    /// Line and column, from 1; columns count characters.
+    pub(super) fn place(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(&self.text);
+        let line = before.matches('\n').count() + 1;
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        let column = before.get(start..).unwrap_or_default().chars().count() + 1;
+        (line, column)
+    }
+
+    // Writing to a string does not fail.
+    fn write(&self, out: &mut String, diagnostic: &Diagnostic) {
+        let severity = match diagnostic.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let _ = writeln!(
+            out,
+            "{severity}[{}]: {}",
+            diagnostic.code, diagnostic.message
+        );
+        let path = self.path.display();
+        if let Some(span) = &diagnostic.span {
+            let (line, column) = self.place(span.start);
+            let _ = writeln!(out, "  --> {path}:{line}:{column}");
+            let source = self.text.lines().nth(line - 1).unwrap_or_default();
+            let number = line.to_string();
+            let _ = writeln!(out, "{number} | {source}");
+            let rest = source.chars().count().saturating_sub(column - 1);
+            let width = self
+                .text
+                .get(span.clone())
+                .map_or(1, |text| {
+                    text.lines().next().unwrap_or_default().chars().count()
+                })
+                .clamp(1, rest.max(1));
+            let _ = writeln!(
+                out,
+                "{:indent$} | {:before$}{} {}",
+                "",
+                "",
+                "^".repeat(width),
+                diagnostic.label,
+                indent = number.len(),
+                before = column - 1,
+            );
+        } else {
+            let _ = writeln!(out, "  --> {path}");
+        }
+        if let Some(help) = &diagnostic.help {
+            let _ = writeln!(out, "  = help: {help}");
+        }
+        out.push('\n');
+    }
+}

@@ -1,0 +1,740 @@
+//! The one table of the file's keys: place, type, default, and what each does.
+//!
+//! The reader, did-you-mean, and the docs' key page come from here. In a place, `*` stands for a
+//! name that the operator chooses, and `[]` for the elements of a list of tables. A key with
+//! `served: false` belongs to a later version and is refused rather than ignored.
+
+/// What a key's value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Table,
+    /// A table whose keys are names.
+    Named,
+    /// A list of tables.
+    Tables,
+    Bool,
+    Text,
+    Texts,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    Count {
+        least: u64,
+        most: u64,
+    },
+    /// A count, or `"auto"`.
+    CountOrAuto {
+        least: u64,
+        most: u64,
+    },
+    Duration {
+        least_ms: u64,
+        most_ms: u64,
+    },
+    /// A duration, or this word for none.
+    DurationOr(&'static str),
+    Size {
+        least: u64,
+        most: u64,
+    },
+    /// A size, or this word for none.
+    SizeOr(&'static str),
+    Percent,
+    Rate,
+    /// A file; relative to the configuration's folder.
+    Path,
+    Paths,
+    /// `{ file = … }` or `{ env = … }`.
+    Secret,
+    /// Strings, numbers and truth values.
+    Scalars,
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    pub(super) place: &'static str,
+    pub(super) kind: Kind,
+    /// As it would be written; `None` where leaving the key out means something of its own.
+    pub(super) default: Option<&'static str>,
+    pub(super) served: bool,
+    pub(super) help: &'static str,
+}
+
+const fn key(place: &'static str, kind: Kind, help: &'static str) -> Key {
+    Key {
+        place,
+        kind,
+        default: None,
+        served: true,
+        help,
+    }
+}
+
+const fn with(place: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
+    Key {
+        place,
+        kind,
+        default: Some(default),
+        served: true,
+        help,
+    }
+}
+
+const fn later(place: &'static str) -> Key {
+    Key {
+        place,
+        kind: Kind::Table,
+        default: None,
+        served: false,
+        help: "",
+    }
+}
+
+const SECOND: u64 = 1_000;
+const HOUR: u64 = 3_600 * SECOND;
+const DAY: u64 = 24 * HOUR;
+
+const fn wait(least_ms: u64, most_ms: u64) -> Kind {
+    Kind::Duration { least_ms, most_ms }
+}
+
+const fn count(least: u64, most: u64) -> Kind {
+    Kind::Count { least, most }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+const fn bytes(least: u64, most: u64) -> Kind {
+    Kind::Size { least, most }
+}
+
+/// All keys, in the order of the example file.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "version",
+        count(1, 1),
+        "The version of this file's form; required.",
+    ),
+    key("server", Kind::Table, "The gateway as a whole."),
+    key(
+        "server.public_url",
+        Kind::Text,
+        "The origin that clients use; refusals build their URLs from it. Required unless every listener is loopback.",
+    ),
+    key(
+        "server.realm",
+        Kind::Text,
+        "The realm of challenges; by default the host of `public_url`.",
+    ),
+    with(
+        "server.workers",
+        Kind::CountOrAuto {
+            least: 1,
+            most: 1024,
+        },
+        "auto",
+        "Threads that serve requests; `auto` is one a core.",
+    ),
+    with(
+        "server.drain_timeout",
+        wait(0, HOUR),
+        "20s",
+        "How long a shutdown waits for what runs.",
+    ),
+    with(
+        "server.state_dir",
+        Kind::Path,
+        "state",
+        "A writable folder for the admin token and what must survive a restart.",
+    ),
+    key(
+        "listeners",
+        Kind::Named,
+        "Where clients connect; at least one.",
+    ),
+    key("listeners.*", Kind::Table, "One listener."),
+    key(
+        "listeners.*.address",
+        Kind::Text,
+        "IP address and port; required.",
+    ),
+    key(
+        "listeners.*.protocols",
+        Kind::Texts,
+        "`h2` and `http/1.1`, chosen by ALPN; a clear-text listener takes one, by default http/1.1.",
+    ),
+    with(
+        "listeners.*.clear_text",
+        Kind::Bool,
+        "false",
+        "Must be true where there is no `tls`.",
+    ),
+    key("listeners.*.tls", Kind::Table, "TLS of the listener."),
+    key(
+        "listeners.*.tls.certificates",
+        Kind::Tables,
+        "At least one; chosen by server name, then by expiry.",
+    ),
+    key(
+        "listeners.*.tls.certificates[].chain",
+        Kind::Path,
+        "The chain in PEM, the server's own certificate first.",
+    ),
+    key(
+        "listeners.*.tls.certificates[].key",
+        Kind::Secret,
+        "The private key in PEM.",
+    ),
+    with(
+        "listeners.*.tls.min_version",
+        Kind::Word(&["1.2", "1.3"]),
+        "1.2",
+        "The oldest TLS version.",
+    ),
+    later("listeners.*.tls.client_auth"),
+    later("listeners.*.tls.client_ca"),
+    key("listeners.*.limits", Kind::Table, "Limits of the listener."),
+    with(
+        "listeners.*.limits.connections",
+        count(1, 10_000_000),
+        "20000",
+        "Connections at once.",
+    ),
+    with(
+        "listeners.*.limits.connections_per_peer",
+        count(1, 10_000_000),
+        "512",
+        "Connections at once from one address (an IPv6 /64).",
+    ),
+    later("listeners.*.limits.failures_per_peer"),
+    with(
+        "listeners.*.limits.handshake_timeout",
+        wait(100, 60 * SECOND),
+        "5s",
+        "For the TLS handshake.",
+    ),
+    with(
+        "listeners.*.limits.header_timeout",
+        wait(100, 10 * 60 * SECOND),
+        "10s",
+        "From a request's first byte to the end of its header.",
+    ),
+    with(
+        "listeners.*.limits.idle_timeout",
+        wait(100, DAY),
+        "75s",
+        "Between requests.",
+    ),
+    with(
+        "listeners.*.limits.body_timeout",
+        wait(100, HOUR),
+        "30s",
+        "Between bytes of a request's body.",
+    ),
+    with(
+        "listeners.*.limits.header_bytes",
+        bytes(KIB, MIB),
+        "32KiB",
+        "Of a header section.",
+    ),
+    with(
+        "listeners.*.limits.target_bytes",
+        bytes(64, 63 * KIB),
+        "8KiB",
+        "Of a request target.",
+    ),
+    with(
+        "listeners.*.limits.token_bytes",
+        bytes(64, MIB),
+        "8KiB",
+        "Of a token.",
+    ),
+    with(
+        "listeners.*.limits.body_bytes",
+        Kind::SizeOr("unlimited"),
+        "10MiB",
+        "Of a request's body.",
+    ),
+    with(
+        "listeners.*.limits.streams",
+        count(1, 10_000),
+        "200",
+        "HTTP/2 streams at once on a connection.",
+    ),
+    later("listeners.*.trusted_proxies"),
+    later("listeners.*.proxy_protocol"),
+    later("listeners.*.redirect_to_https"),
+    key(
+        "issuers",
+        Kind::Named,
+        "Who signs tokens; at least one unless every route is open.",
+    ),
+    key("issuers.*", Kind::Table, "One issuer."),
+    key(
+        "issuers.*.issuer",
+        Kind::Text,
+        "Equals `iss` byte for byte; required.",
+    ),
+    key(
+        "issuers.*.audiences",
+        Kind::Texts,
+        "`aud` must hold one of them; required.",
+    ),
+    key(
+        "issuers.*.algorithms",
+        Kind::Texts,
+        "Accepted signature algorithms; required.",
+    ),
+    with(
+        "issuers.*.discovery",
+        Kind::Bool,
+        "false",
+        "Find the JWK set by OpenID discovery or RFC 8414.",
+    ),
+    key("issuers.*.jwks_url", Kind::Text, "The URL of the JWK set."),
+    key(
+        "issuers.*.jwks_file",
+        Kind::Path,
+        "A file with the JWK set.",
+    ),
+    key(
+        "issuers.*.keys",
+        Kind::Paths,
+        "Files with public keys in PEM.",
+    ),
+    key(
+        "issuers.*.secret",
+        Kind::Secret,
+        "A shared secret for HS256, HS384 or HS512.",
+    ),
+    later("issuers.*.introspection"),
+    key(
+        "issuers.*.token_types",
+        Kind::Texts,
+        "Accepted `typ`, by default `at+jwt`; `JWT` stands for tokens without one too.",
+    ),
+    with(
+        "issuers.*.leeway",
+        wait(0, 5 * 60 * SECOND),
+        "30s",
+        "For the clocks of others.",
+    ),
+    with(
+        "issuers.*.lifetime_max",
+        Kind::DurationOr("unlimited"),
+        "24h",
+        "The longest `exp` less `iat`.",
+    ),
+    with(
+        "issuers.*.age_max",
+        Kind::DurationOr("unlimited"),
+        "24h",
+        "The longest time since `iat`.",
+    ),
+    key(
+        "issuers.*.require",
+        Kind::Texts,
+        "Claims that must be there beyond `exp`, by default `sub`.",
+    ),
+    key(
+        "issuers.*.scope_claims",
+        Kind::Texts,
+        "Claims that hold scopes; the first that is present counts. By default `scope`, `scp`.",
+    ),
+    key(
+        "issuers.*.renewal",
+        Kind::Table,
+        "What refusals say of getting a new token.",
+    ),
+    key(
+        "issuers.*.renewal.token_endpoint",
+        Kind::Text,
+        "The issuer's token endpoint.",
+    ),
+    key(
+        "issuers.*.renewal.hint",
+        Kind::Text,
+        "A sentence for developers.",
+    ),
+    key("issuers.*.jwks", Kind::Table, "Fetching of the JWK set."),
+    with(
+        "issuers.*.jwks.refresh",
+        wait(SECOND, DAY),
+        "10m",
+        "Fetched again in the background after this.",
+    ),
+    with(
+        "issuers.*.jwks.stale_max",
+        wait(SECOND, 30 * DAY),
+        "24h",
+        "The last good set serves this long.",
+    ),
+    with(
+        "issuers.*.jwks.unknown_kid_gap",
+        wait(SECOND, HOUR),
+        "30s",
+        "One fetch for unknown key ids in this time, two in hand.",
+    ),
+    with(
+        "issuers.*.jwks.timeout",
+        wait(100, 30 * SECOND),
+        "3s",
+        "For one fetch.",
+    ),
+    with(
+        "issuers.*.jwks.bytes_max",
+        bytes(KIB, 16 * MIB),
+        "256KiB",
+        "Of one document.",
+    ),
+    key(
+        "issuers.*.jwks.ca",
+        Kind::Path,
+        "Roots in PEM, in place of the system's.",
+    ),
+    with(
+        "issuers.*.jwks.allow_http_loopback",
+        Kind::Bool,
+        "false",
+        "Allow http to loopback addresses, for development.",
+    ),
+    key(
+        "upstreams",
+        Kind::Named,
+        "The services behind the gateway; at least one.",
+    ),
+    key("upstreams.*", Kind::Table, "One upstream."),
+    key(
+        "upstreams.*.servers",
+        Kind::Texts,
+        "Its server, as `http://host:port`; required. Several are served by a later version.",
+    ),
+    with(
+        "upstreams.*.protocol",
+        Kind::Word(&["http/1.1"]),
+        "http/1.1",
+        "What the server speaks.",
+    ),
+    with(
+        "upstreams.*.host",
+        Kind::Word(&["client", "upstream"]),
+        "client",
+        "Which `Host` the server sees: what the client asked for, or its own.",
+    ),
+    later("upstreams.*.balance"),
+    with(
+        "upstreams.*.connect_timeout",
+        wait(10, 60 * SECOND),
+        "2s",
+        "For a connection, or for one to come free.",
+    ),
+    with(
+        "upstreams.*.response_timeout",
+        wait(10, HOUR),
+        "30s",
+        "From the end of the request to the response's header.",
+    ),
+    with(
+        "upstreams.*.idle_timeout",
+        wait(100, HOUR),
+        "55s",
+        "Of a kept connection; below the server's own.",
+    ),
+    with(
+        "upstreams.*.connection_age_max",
+        wait(SECOND, DAY),
+        "5m",
+        "Of a connection.",
+    ),
+    with(
+        "upstreams.*.connections",
+        count(1, 1_000_000),
+        "256",
+        "To the server, over all workers.",
+    ),
+    with(
+        "upstreams.*.retries",
+        count(0, 3),
+        "1",
+        "Of a request without a body and with a safe method that a kept connection lost.",
+    ),
+    later("upstreams.*.health"),
+    later("upstreams.*.tls"),
+    key("routes", Kind::Named, "What is protected; at least one."),
+    key("routes.*", Kind::Table, "One route."),
+    key(
+        "routes.*.listeners",
+        Kind::Texts,
+        "The listeners that serve it, by default all.",
+    ),
+    key(
+        "routes.*.hosts",
+        Kind::Texts,
+        "Its hosts, by default all that the certificates cover.",
+    ),
+    key(
+        "routes.*.path",
+        Kind::Text,
+        "A literal path; a last segment `{*rest}` stands for any rest. Required.",
+    ),
+    key(
+        "routes.*.upstream",
+        Kind::Text,
+        "The name of its upstream; required.",
+    ),
+    with(
+        "routes.*.auth",
+        Kind::Word(&["required", "none"]),
+        "required",
+        "`none` lets anybody in.",
+    ),
+    key(
+        "routes.*.issuers",
+        Kind::Texts,
+        "Names of the issuers that it trusts; required unless `auth` is `none`.",
+    ),
+    key(
+        "routes.*.audiences",
+        Kind::Texts,
+        "Narrows the audiences of its issuers.",
+    ),
+    later("routes.*.token_from"),
+    with(
+        "routes.*.authorization",
+        Kind::Word(&["forward", "strip"]),
+        "forward",
+        "What happens to the Authorization header.",
+    ),
+    with(
+        "routes.*.disclosure",
+        Kind::Word(&["full", "reason", "minimal"]),
+        "full",
+        "How much a refusal tells.",
+    ),
+    later("routes.*.end_streams"),
+    later("routes.*.revocations_required"),
+    with(
+        "routes.*.encoded_slashes",
+        Kind::Word(&["refuse", "allow"]),
+        "refuse",
+        "Whether `%2F` may stand in the path.",
+    ),
+    later("routes.*.strip_prefix"),
+    key(
+        "routes.*.cors",
+        Kind::Table,
+        "Cross-origin rules; preflights are answered by Bearward.",
+    ),
+    key(
+        "routes.*.cors.origins",
+        Kind::Texts,
+        "Allowed origins, or `*`; required.",
+    ),
+    key(
+        "routes.*.cors.methods",
+        Kind::Texts,
+        "Allowed methods, by default GET, HEAD and POST.",
+    ),
+    key(
+        "routes.*.cors.headers",
+        Kind::Texts,
+        "Allowed request headers, by default `authorization`.",
+    ),
+    key(
+        "routes.*.cors.expose",
+        Kind::Texts,
+        "Response headers that a page may read, beside those of refusals.",
+    ),
+    with(
+        "routes.*.cors.credentials",
+        Kind::Bool,
+        "false",
+        "Whether cookies may be sent.",
+    ),
+    with(
+        "routes.*.cors.max_age",
+        wait(0, DAY),
+        "10m",
+        "How long a browser may keep the answer.",
+    ),
+    later("routes.*.limit"),
+    later("routes.*.response_headers"),
+    key(
+        "routes.*.rules",
+        Kind::Tables,
+        "Demands by method; the first that matches decides, none is 405.",
+    ),
+    key(
+        "routes.*.rules[].methods",
+        Kind::Texts,
+        "Methods of the rule; GET covers HEAD. By default any.",
+    ),
+    key(
+        "routes.*.rules[].scopes_all",
+        Kind::Texts,
+        "Scopes that the token must all have.",
+    ),
+    key(
+        "routes.*.rules[].scopes_any",
+        Kind::Texts,
+        "Scopes of which the token must have one.",
+    ),
+    key(
+        "routes.*.rules[].claims",
+        Kind::Named,
+        "Claims by name or RFC 6901 pointer, each with its allowed values.",
+    ),
+    key(
+        "routes.*.rules[].claims.*",
+        Kind::Scalars,
+        "Allowed values of the claim.",
+    ),
+    key(
+        "routes.*.identity",
+        Kind::Named,
+        "Headers that tell the upstream who calls.",
+    ),
+    key(
+        "routes.*.identity.*",
+        Kind::Text,
+        "The claim that the header carries.",
+    ),
+    key("cache", Kind::Table, "The cache of verified signatures."),
+    with(
+        "cache.entries",
+        count(1, 100_000_000),
+        "100000",
+        "Tokens that are remembered.",
+    ),
+    with(
+        "cache.bytes",
+        bytes(64 * KIB, 64 * GIB),
+        "64MiB",
+        "Bytes that they may take.",
+    ),
+    with(
+        "cache.bad_entries",
+        count(1, 10_000_000),
+        "10000",
+        "Tokens with bad signatures that are remembered.",
+    ),
+    with(
+        "cache.bad_lifetime",
+        Kind::DurationOr("off"),
+        "5s",
+        "And how long.",
+    ),
+    later("revocation"),
+    key(
+        "endpoints",
+        Kind::Table,
+        "What Bearward answers on the public listeners.",
+    ),
+    later("endpoints.check"),
+    later("endpoints.revoke"),
+    with(
+        "endpoints.problems",
+        Kind::Bool,
+        "true",
+        "The help pages of the reasons.",
+    ),
+    later("endpoints.resource_metadata"),
+    key("admin", Kind::Table, "The admin listener."),
+    with(
+        "admin.address",
+        Kind::Text,
+        "127.0.0.1:9180",
+        "A loopback address and port.",
+    ),
+    key(
+        "admin.token",
+        Kind::Secret,
+        "The admin token; by default made in `state_dir`.",
+    ),
+    later("admin.console"),
+    later("admin.tls"),
+    key(
+        "admin.allowed_hosts",
+        Kind::Texts,
+        "Hosts by which it may be asked, by default localhost, 127.0.0.1 and [::1].",
+    ),
+    key(
+        "probes",
+        Kind::Table,
+        "A listener with health and metrics alone.",
+    ),
+    key(
+        "probes.address",
+        Kind::Text,
+        "Any address and port; clear text, no token.",
+    ),
+    key("metrics", Kind::Table, "Metrics."),
+    with(
+        "metrics.routes",
+        Kind::Word(&["names", "other"]),
+        "names",
+        "Whether routes are labels by name.",
+    ),
+    key("log", Kind::Table, "The operator's log, on standard error."),
+    with(
+        "log.format",
+        Kind::Word(&["auto", "readable", "json"]),
+        "auto",
+        "`auto` is readable on a terminal, JSON otherwise.",
+    ),
+    with(
+        "log.level",
+        Kind::Word(&["error", "warn", "info", "debug", "trace"]),
+        "info",
+        "The least important lines that are written.",
+    ),
+    key(
+        "audit",
+        Kind::Table,
+        "The audit line, which is also the access line.",
+    ),
+    with(
+        "audit.output",
+        Kind::Word(&["stdout", "off"]),
+        "stdout",
+        "Where it goes.",
+    ),
+    with(
+        "audit.allow",
+        Kind::Percent,
+        "1%",
+        "The share of allowed requests that are written.",
+    ),
+    with(
+        "audit.deny_rate",
+        Kind::Rate,
+        "1000/s",
+        "Refusals that are written, at most.",
+    ),
+    with(
+        "audit.subject",
+        Kind::Word(&["hash", "plain", "off"]),
+        "hash",
+        "How subjects and token ids are written.",
+    ),
+    later("tracing"),
+];
+
+/// The key at a place.
+pub(super) fn find(place: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.place == place)
+}
+
+/// The keys directly below a place, by their last name.
+pub(super) fn below(place: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter().filter_map(move |key| {
+        let name = if place.is_empty() {
+            key.place
+        } else {
+            key.place.strip_prefix(place)?.strip_prefix('.')?
+        };
+        (!name.contains(['.', '*', '['])).then_some(name)
+    })
+}

@@ -1,0 +1,53 @@
+//! The configuration: one TOML file, read to the last fault.
+//!
+//! Three layers: `raw` walks the file by the one table of `keys` and gathers every fault of syntax
+//! and type; `check` follows references, reads the files that are named, and builds the settings
+//! of all stages; warnings tell what is legal and unsafe. After faults of one layer the next still
+//! runs where it can, so that one run names them all. Only then does anything start.
+
+mod check;
+mod diagnostic;
+mod keys;
+mod raw;
+mod settings;
+mod value;
+
+use std::path::Path;
+
+pub use diagnostic::{Diagnostic, Report, Severity};
+pub use settings::Config;
+pub(crate) use settings::{
+    AdminSettings, Binding, IssuerSettings, JwksSettings, KeySourceSettings, ListenerSettings,
+};
+
+/// Reads and checks a configuration file. Talks to no network.
+///
+/// # Errors
+/// Every fault that was found. Warnings come with the configuration in both cases.
+pub fn load(path: &Path) -> (Option<Config>, Report) {
+    match std::fs::read_to_string(path) {
+        Ok(text) => read(path, text),
+        Err(error) => {
+            let mut report = Report::new(path, String::new());
+            report.push(
+                Diagnostic::error("BW0002", format!("the file cannot be read: {error}")).help(
+                    "give the path with --config, or write one with the example in the README",
+                ),
+            );
+            (None, report)
+        }
+    }
+}
+
+/// Checks a configuration that is in memory; relative paths are relative to `path`'s folder.
+pub fn read(path: &Path, text: String) -> (Option<Config>, Report) {
+    let mut report = Report::new(path, text);
+    let text = report.text().to_owned();
+    let Some(root) = raw::read(&text, &mut report) else {
+        return (None, report);
+    };
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let config = check::check(&root, folder, &mut report);
+    let config = config.filter(|_| !report.has_errors());
+    (config, report)
+}

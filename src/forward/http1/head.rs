@@ -1,0 +1,280 @@
+//! Reading a response's head (RFC 9112 section 4) and how its body is delimited (section 6.3).
+//!
+//! Stricter than a browser: a response that another reader could frame differently is invalid, and
+//! its connection is not used again.
+
+use bytes::BytesMut;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Response, StatusCode};
+
+use super::framing::Decoder;
+use crate::forward::ForwardError;
+
+/// The largest head of a response.
+pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Fields of a head.
+const FIELDS_MAX: usize = 128;
+
+/// A response's head and how to go on.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) response: Response<()>,
+    pub(super) decoder: Decoder,
+    /// The upstream keeps the connection open after this response.
+    pub(super) keep_alive: bool,
+}
+
+/// Reads a head from the front of `incoming`, if all of it is there, and takes it off. Interim
+/// responses (1xx) are dropped.
+///
+/// # Errors
+/// The bytes are no head, or one that cannot be framed safely.
+pub(super) fn read(incoming: &mut BytesMut, method: &Method) -> Result<Option<Head>, ForwardError> {
+    loop {
+        match read_one(incoming, method)? {
+            Some(head) if head.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return Err(ForwardError::Invalid("it switches protocols unasked"));
+            }
+            Some(head) if head.response.status().is_informational() => {}
+            head => return Ok(head),
+        }
+    }
+}
+
+fn read_one(incoming: &mut BytesMut, method: &Method) -> Result<Option<Head>, ForwardError> {
+    if incoming.is_empty() {
+        return Ok(None);
+    }
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let length = match parsed.parse(incoming) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if incoming.len() > HEAD_BYTES_MAX => {
+            return Err(ForwardError::Invalid("its head is too large"));
+        }
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(ForwardError::Invalid("its head is not HTTP/1.1")),
+    };
+    let minor = parsed.version;
+    let status = parsed
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .ok_or(ForwardError::Invalid("its status is out of range"))?;
+    let mut places = Vec::with_capacity(parsed.headers.len());
+    let start = incoming.as_ptr().addr();
+    for field in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes())
+            .map_err(|_| ForwardError::Invalid("a field name is malformed"))?;
+        let at = field.value.as_ptr().addr().wrapping_sub(start);
+        places.push((name, at..at.wrapping_add(field.value.len())));
+    }
+    let head = incoming.split_to(length).freeze();
+    let mut headers = HeaderMap::with_capacity(places.len() + 2);
+    for (name, place) in places {
+        // An empty value may point anywhere.
+        let bytes = if place.is_empty() {
+            bytes::Bytes::new()
+        } else {
+            head.slice(place)
+        };
+        let value = HeaderValue::from_maybe_shared(bytes)
+            .map_err(|_| ForwardError::Invalid("a field value is malformed"))?;
+        headers.append(name, value);
+    }
+    let http11 = minor == Some(1);
+    let decoder = decoder(status, &headers, method, http11)?;
+    let keep_alive = http11
+        && !has_token(&headers, header::CONNECTION, b"close")
+        && decoder != Decoder::UntilClose;
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(Some(Head {
+        response,
+        decoder,
+        keep_alive,
+    }))
+}
+
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// RFC 9112 section 6.3, in its order.
+fn decoder(
+    status: StatusCode,
+    headers: &HeaderMap,
+    method: &Method,
+    http11: bool,
+) -> Result<Decoder, ForwardError> {
+    let length = content_length(headers)?;
+    let coded = headers.contains_key(header::TRANSFER_ENCODING);
+    if coded {
+        if length.is_some() {
+            return Err(ForwardError::Invalid(
+                "it has Transfer-Encoding and Content-Length",
+            ));
+        }
+        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let chunked = codings
+            .next()
+            .is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        if !chunked || codings.next().is_some() || !http11 {
+            return Err(ForwardError::Invalid(
+                "its Transfer-Encoding is not just chunked",
+            ));
+        }
+    }
+    if *method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    {
+        return Ok(Decoder::Done);
+    }
+    Ok(match length {
+        _ if coded => Decoder::chunked(),
+        Some(0) => Decoder::Done,
+        Some(length) => Decoder::Length(length),
+        None => Decoder::UntilClose,
+    })
+}
+
+/// One length, or the same several times.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ForwardError> {
+    let invalid = ForwardError::Invalid("its Content-Length is not one number");
+    let mut length = None;
+    for value in headers.get_all(header::CONTENT_LENGTH) {
+        let digits = value.as_bytes();
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+            return Err(invalid);
+        }
+        let number = value
+            .to_str()
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok());
+        if number.is_none() || length.is_some_and(|before| Some(before) != number) {
+            return Err(invalid);
+        }
+        length = number;
+    }
+    Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoder_of(text: &str, method: &Method) -> Result<Decoder, ForwardError> {
+        let mut bytes = BytesMut::from(text);
+        read(&mut bytes, method).map(|head| head.expect("whole").decoder)
+    }
+
+    #[test]
+    fn framing_is_read_in_one_way_only() {
+        let get = &Method::GET;
+        for (head, method, expected) in [
+            ("200 OK\r\ncontent-length: 5", get, Ok(Decoder::Length(5))),
+            (
+                "200 OK\r\ncontent-length: 5\r\ncontent-length: 5",
+                get,
+                Ok(Decoder::Length(5)),
+            ),
+            ("200 OK\r\ncontent-length: 0", get, Ok(Decoder::Done)),
+            (
+                "200 OK\r\ntransfer-encoding: Chunked",
+                get,
+                Ok(Decoder::chunked()),
+            ),
+            ("200 OK", get, Ok(Decoder::UntilClose)),
+            (
+                "204 No Content\r\ncontent-length: 5",
+                get,
+                Ok(Decoder::Done),
+            ),
+            (
+                "304 Not Modified\r\ncontent-length: 5",
+                get,
+                Ok(Decoder::Done),
+            ),
+            (
+                "200 OK\r\ncontent-length: 5",
+                &Method::HEAD,
+                Ok(Decoder::Done),
+            ),
+        ] {
+            let text = format!("HTTP/1.1 {head}\r\n\r\n");
+            assert_eq!(decoder_of(&text, method), expected, "{head}");
+        }
+        for head in [
+            "200 OK\r\ncontent-length: 5\r\ncontent-length: 6",
+            "200 OK\r\ncontent-length: 5, 5",
+            "200 OK\r\ncontent-length: +5",
+            "200 OK\r\ncontent-length: -1",
+            "200 OK\r\ncontent-length: 99999999999999999999",
+            "200 OK\r\ncontent-length:",
+            "200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5",
+            "200 OK\r\ntransfer-encoding: gzip, chunked",
+            "200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked",
+            "200 OK\r\ntransfer-encoding: identity",
+            "101 Switching Protocols",
+            "200 OK\r\nbad name: x",
+            "200 OK\r\n folded: x",
+        ] {
+            let text = format!("HTTP/1.1 {head}\r\n\r\n");
+            let error = decoder_of(&text, get);
+            assert!(
+                matches!(error, Err(ForwardError::Invalid(_))),
+                "{head}: {error:?}"
+            );
+        }
+        assert!(decoder_of("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", get).is_err());
+    }
+
+    #[test]
+    fn interim_responses_are_dropped() {
+        let mut bytes = BytesMut::from(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx",
+        );
+        let head = read(&mut bytes, &Method::GET)
+            .expect("valid")
+            .expect("whole");
+        assert_eq!(head.response.status(), StatusCode::OK);
+        assert!(!head.response.headers().contains_key("link"));
+        assert_eq!(&bytes[..], b"x");
+    }
+
+    #[test]
+    fn connections_that_end() {
+        for (text, keep) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", true),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: x, Close\r\n\r\n",
+                false,
+            ),
+            ("HTTP/1.1 200 OK\r\n\r\n", false),
+            (
+                "HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: keep-alive\r\n\r\n",
+                false,
+            ),
+        ] {
+            let mut bytes = BytesMut::from(text);
+            let head = read(&mut bytes, &Method::GET)
+                .expect("valid")
+                .expect("whole");
+            assert_eq!(head.keep_alive, keep, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_endless_head_is_cut() {
+        let mut bytes = BytesMut::from("HTTP/1.1 200 OK\r\n");
+        while bytes.len() <= HEAD_BYTES_MAX {
+            bytes.extend_from_slice(b"a: b\r\n");
+        }
+        assert!(read(&mut bytes, &Method::GET).is_err());
+    }
+}

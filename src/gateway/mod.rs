@@ -1,0 +1,306 @@
+//! The whole way of a request in one function, [`Gateway::answer`], and the handles that it needs.
+
+mod record;
+mod well_known;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::{ORIGIN, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::authenticate::{Authenticator, Caller, Notes};
+use crate::authorize::authorize;
+use crate::clock::{Clock, UnixTime};
+use crate::forward::{self, Outgoing, Pools};
+use crate::http::body::{BodyLimits, LimitedBody, drain};
+use crate::http::deadline::Activity;
+use crate::http::headers::{ReservedNames, section_bytes};
+use crate::http::target::Target;
+use crate::http::{Body, cors};
+use crate::observe::exchange::UpstreamNotes;
+use crate::observe::metrics::WorkerCells;
+use crate::observe::{Audit, Exchange};
+use crate::policy::{ListenerId, Policy, PolicyStore, Requirement, Route};
+use crate::reject::{self, NamedLimits, Rejection, Setting, Site};
+use crate::tls::certificates::Served;
+use crate::verdict::Trace;
+use record::Recorder;
+
+/// What all requests share.
+pub(crate) struct Gateway {
+    pub(crate) policy: PolicyStore,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) site: Site,
+    pub(crate) reserved: ReservedNames,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) audit: Audit,
+    /// Whether the help pages are served.
+    pub(crate) problem_pages: bool,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}
+
+/// What the requests of one worker share.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) pools: Pools,
+    pub(crate) cells: Arc<WorkerCells>,
+}
+
+/// What the connections of one listener share.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) id: ListenerId,
+    pub(crate) name: Arc<str>,
+    pub(crate) tls: bool,
+    pub(crate) token_bytes_max: usize,
+    pub(crate) limits: NamedLimits,
+    pub(crate) body: BodyLimits,
+}
+
+/// One connection as its requests see it.
+#[derive(Debug)]
+pub(crate) struct Downstream {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) front: Arc<Front>,
+    pub(crate) peer: IpAddr,
+    pub(crate) served: Option<Arc<Served>>,
+    pub(crate) activity: Arc<Activity>,
+}
+
+/// Where a request has got to, for the refusal of what stops it.
+struct Progress {
+    policy: Arc<Policy>,
+    route: Option<Arc<Route>>,
+    rule: Option<usize>,
+    now: UnixTime,
+}
+
+impl Progress {
+    fn requirement(&self) -> Option<&Requirement> {
+        let rule = self.route.as_ref()?.rules.get(self.rule?)?;
+        Some(&rule.requirement)
+    }
+}
+
+impl Gateway {
+    /// Answers one request.
+    pub(crate) async fn answer(
+        downstream: Arc<Downstream>,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let in_flight = downstream.activity.begin();
+        let front = &downstream.front;
+        let gateway = &downstream.lane.gateway;
+        let now = gateway.clock.now();
+        let (parts, body) = request.into_parts();
+        let exchange = Exchange::begin(now, &front.name, downstream.peer, &parts.method);
+        let mut recorder = Recorder::new(Arc::clone(&downstream.lane), exchange, in_flight);
+        let mut progress = Progress {
+            policy: gateway.policy.load(),
+            route: None,
+            rule: None,
+            now,
+        };
+        let answer = gateway
+            .decide(&downstream, &parts, body, &mut progress, &mut recorder)
+            .await;
+        let response = answer.unwrap_or_else(|rejection| {
+            recorder.refused(&rejection, &progress.policy);
+            let setting = Setting {
+                site: &gateway.site,
+                policy: &progress.policy,
+                route: progress.route.as_deref(),
+                requirement: progress.requirement(),
+                limits: front.limits,
+                now,
+                method: &parts.method,
+                version: parts.version,
+                headers: &parts.headers,
+                id: recorder.exchange.id(),
+            };
+            reject::respond(&rejection, &setting)
+        });
+        recorder.finish(response)
+    }
+
+    /// The stages in their order. A body that was not used up is drained.
+    async fn decide(
+        &self,
+        downstream: &Downstream,
+        parts: &Parts,
+        body: Incoming,
+        progress: &mut Progress,
+        recorder: &mut Recorder,
+    ) -> Result<Response<Body>, Rejection> {
+        let permitted = self
+            .permit(downstream, parts, &body, progress, recorder)
+            .await;
+        let permit = match permitted {
+            Ok(Step::Forward(permit)) => permit,
+            Ok(Step::Answered(response)) => {
+                drain(body);
+                return Ok(response);
+            }
+            Err(rejection) => {
+                drain(body);
+                return Err(rejection);
+            }
+        };
+        let route = progress.route.as_deref().ok_or(Rejection::Internal)?;
+        let outgoing = Outgoing {
+            method: &parts.method,
+            uri: &parts.uri,
+            version: parts.version,
+            headers: &parts.headers,
+            peer: downstream.peer,
+            tls: downstream.front.tls,
+            route,
+            permit: &permit,
+            reserved: &self.reserved,
+        };
+        let started = std::time::Instant::now();
+        let body = LimitedBody::new(body, downstream.front.body);
+        let forwarded = forward::forward(&downstream.lane.pools, &outgoing, body).await;
+        let notes = |status, took, retries| {
+            Some(UpstreamNotes {
+                index: route.upstream.0,
+                status,
+                took,
+                retries,
+            })
+        };
+        match forwarded {
+            Ok(forwarded) => {
+                let status = forwarded.response.status().as_u16();
+                recorder.exchange.upstream =
+                    notes(Some(status), forwarded.upstream_took, forwarded.retries);
+                Ok(forwarded.response)
+            }
+            Err(error) => {
+                recorder.exchange.upstream = notes(None, started.elapsed(), 0);
+                Err(Rejection::Forward(error))
+            }
+        }
+    }
+
+    /// Everything before forwarding, in the order of the refusals: malformed 400, sizes, authority
+    /// 421, path 404, preflight, method 405, credentials.
+    async fn permit(
+        &self,
+        downstream: &Downstream,
+        parts: &Parts,
+        body: &Incoming,
+        progress: &mut Progress,
+        recorder: &mut Recorder,
+    ) -> Result<Step, Rejection> {
+        let front = &downstream.front;
+        check_sizes(parts, body, front)?;
+        check_transfer_coding(parts)?;
+        let target =
+            Target::check(&parts.method, &parts.uri, &parts.headers).map_err(Rejection::Target)?;
+        let policy = Arc::clone(&progress.policy);
+        let covered = downstream
+            .served
+            .as_ref()
+            .is_none_or(|served| served.covers(&target.host));
+        let own_page = self.problem_pages && well_known::is_own(target.path);
+        if !covered || !(own_page || policy.routes().serves_host(front.id, &target.host)) {
+            return Err(Rejection::AuthorityUnknown);
+        }
+        if own_page {
+            return well_known::answer(parts, target.path).map(Step::Answered);
+        }
+        let route = policy.routes().find(front.id, &target.host, target.path);
+        if target.encoded_slash && !route.is_some_and(|route| route.encoded_slashes) {
+            return Err(Rejection::EncodedSlash);
+        }
+        let route = route.ok_or(Rejection::RouteNotFound)?;
+        progress.route = Some(Arc::clone(route));
+        recorder.exchange.route = Some((route.index, Arc::clone(&route.name)));
+        if let Some(cors) = &route.cors
+            && cors::is_preflight(&parts.method, &parts.headers)
+        {
+            let mut response = Response::new(Body::Empty);
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            *response.headers_mut() = cors.preflight(parts.headers.get(ORIGIN));
+            return Ok(Step::Answered(response));
+        }
+        let rule = route
+            .rule(&parts.method)
+            .ok_or(Rejection::MethodNotAllowed)?;
+        progress.rule = Some(rule);
+        recorder.exchange.rule = Some(rule);
+        let mut notes = Notes::default();
+        let caller = self
+            .authenticator
+            .authenticate(
+                &parts.headers,
+                front.token_bytes_max,
+                route,
+                &mut progress.policy,
+                &self.policy,
+                progress.now,
+                &mut notes,
+            )
+            .await;
+        recorder.decided(&notes);
+        let caller = caller.map_err(|refused| Rejection::Authentication(Box::new(refused)))?;
+        if let Caller::Authenticated(principal) = &caller {
+            recorder.authenticated(principal, &progress.policy);
+        }
+        let requirement = progress.requirement().ok_or(Rejection::Internal)?;
+        let permit = authorize(caller, requirement, &progress.policy, &mut Trace::off())
+            .map_err(Rejection::Authorization)?;
+        Ok(Step::Forward(permit))
+    }
+}
+
+/// How a request goes on.
+enum Step {
+    Forward(crate::authorize::Permit),
+    Answered(Response<Body>),
+}
+
+fn check_sizes(parts: &Parts, body: &Incoming, front: &Front) -> Result<(), Rejection> {
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    if target > front.limits.target_bytes {
+        return Err(Rejection::TargetTooLong);
+    }
+    if section_bytes(&parts.headers) > front.limits.header_bytes {
+        return Err(Rejection::HeadersTooLarge);
+    }
+    let announced = http_body::Body::size_hint(body).lower();
+    if front.limits.body_bytes.is_some_and(|max| announced > max) {
+        return Err(Rejection::BodyTooLarge);
+    }
+    Ok(())
+}
+
+/// hyper takes any coding whose last is `chunked`; the others would be lost on the way.
+fn check_transfer_coding(parts: &Parts) -> Result<(), Rejection> {
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None)
+            if coding
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"chunked") =>
+        {
+            Ok(())
+        }
+        _ => Err(Rejection::TransferCoding),
+    }
+}

@@ -1,0 +1,165 @@
+//! Filling the exchange's record on the way, and writing it once at the end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body as _, Frame, SizeHint};
+
+use super::Lane;
+use crate::authenticate::{CacheUse, Notes, Principal};
+use crate::authorize::AuthorizationError;
+use crate::http::deadline::InFlight;
+use crate::http::{Body, BodyError};
+use crate::oauth::Algorithm;
+use crate::observe::Exchange;
+use crate::observe::exchange::CacheLabel;
+use crate::policy::{IssuerId, Policy};
+use crate::reject::Rejection;
+
+/// Writes the record of an exchange when its response is over, however that comes about.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    lane: Arc<Lane>,
+    pub(super) exchange: Exchange,
+    /// Whose token it is; read only if a line is written.
+    principal: Option<Principal>,
+    _in_flight: InFlight,
+    wants_line: bool,
+}
+
+impl Recorder {
+    pub(super) const fn new(lane: Arc<Lane>, exchange: Exchange, in_flight: InFlight) -> Self {
+        Self {
+            lane,
+            exchange,
+            principal: None,
+            _in_flight: in_flight,
+            wants_line: false,
+        }
+    }
+
+    /// What deciding did.
+    pub(super) fn decided(&mut self, notes: &Notes) {
+        self.exchange.cache = match notes.cache {
+            CacheUse::NotAsked => None,
+            CacheUse::Hit => Some(CacheLabel::Hit),
+            CacheUse::Miss => Some(CacheLabel::Miss),
+            CacheUse::Bad => Some(CacheLabel::Bad),
+            CacheUse::Stale => Some(CacheLabel::Stale),
+        };
+        self.exchange.verified_in = notes.verified_in.map(|(alg, took)| (alg.name(), took));
+    }
+
+    /// Whose token it is.
+    pub(super) fn authenticated(&mut self, principal: &Principal, policy: &Policy) {
+        self.issuer(principal.issuer(), policy);
+        self.principal = Some(principal.clone());
+    }
+
+    /// Why the request was refused.
+    pub(super) fn refused(&mut self, rejection: &Rejection, policy: &Policy) {
+        let reason = rejection.reason();
+        self.exchange.reason = Some(reason);
+        self.exchange.status = reason.status().as_u16();
+        self.exchange.cause = rejection.cause();
+        match rejection {
+            Rejection::Authentication(refused) => {
+                if let Some(id) = refused.issuer {
+                    self.issuer(id, policy);
+                }
+                self.exchange.token.alg = refused.alg.map(Algorithm::name);
+                self.exchange.token.kid.clone_from(&refused.kid);
+                self.principal.clone_from(&refused.principal);
+            }
+            Rejection::Authorization(AuthorizationError::ScopeMissing { missing }) => {
+                self.exchange.token.scopes_missing.clone_from(missing);
+            }
+            _ => {}
+        }
+    }
+
+    fn issuer(&mut self, id: IssuerId, policy: &Policy) {
+        self.exchange.issuer = policy
+            .issuer(id)
+            .map(|issuer| (id.0, Arc::clone(&issuer.rules.name)));
+    }
+
+    /// Ties the record to the end of the response's body.
+    pub(super) fn finish(mut self, response: Response<Body>) -> Response<Body> {
+        if self.exchange.status == 0 {
+            self.exchange.status = response.status().as_u16();
+        }
+        self.wants_line = self
+            .lane
+            .gateway
+            .audit
+            .wants(self.exchange.outcome(), self.exchange.at);
+        response.map(|body| match body {
+            Body::Streamed(_) => Body::streamed(Recorded {
+                body,
+                recorder: self,
+            }),
+            whole => whole,
+        })
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if self.exchange.status == 0 {
+            // The client left before there was an answer.
+            self.exchange.status = 499;
+        }
+        self.lane.cells.record(&self.exchange);
+        if self.wants_line {
+            if let Some(principal) = &self.principal {
+                note_token(&mut self.exchange, principal);
+            }
+            self.lane.gateway.audit.decision(&mut self.exchange);
+        }
+    }
+}
+
+/// What the line says of a token whose signature holds.
+fn note_token(exchange: &mut Exchange, principal: &Principal) {
+    let token = &mut exchange.token;
+    token.alg = Some(principal.alg().name());
+    token.kid = principal.kid().map(Into::into);
+    token.jti = principal.jti().map(Into::into);
+    token.subject = principal.subject().map(Into::into);
+    token.client_id = principal.client_id().map(Into::into);
+    token.fingerprint = Some(*principal.fingerprint());
+}
+
+/// A streamed body with its record.
+struct Recorded {
+    body: Body,
+    recorder: Recorder,
+}
+
+impl http_body::Body for Recorded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let poll = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Err(error))) = &poll {
+            self.recorder.exchange.cause = Some(error.to_string());
+        }
+        poll
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,42 @@
+//! What Bearward itself answers on the public side: the help pages of the reasons.
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response};
+
+use crate::http::Body;
+use crate::reject::{Rejection, pages};
+use crate::verdict::Reason;
+
+const PROBLEMS: &str = "/.well-known/bearward/problems/";
+
+/// Whether a path is one of Bearward's own.
+pub(super) fn is_own(path: &str) -> bool {
+    path.starts_with(PROBLEMS)
+}
+
+/// The page of a reason.
+///
+/// # Errors
+/// There is no such reason.
+pub(super) fn answer(parts: &Parts, path: &str) -> Result<Response<Body>, Rejection> {
+    let reason = path.strip_prefix(PROBLEMS).and_then(Reason::parse);
+    let reason = reason.ok_or(Rejection::RouteNotFound)?;
+    let mut response = Response::new(Body::Empty);
+    let headers = response.headers_mut();
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+        return Ok(response);
+    }
+    let (content_type, page) = pages::page(reason, &parts.headers);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=3600"),
+    );
+    if parts.method == Method::GET {
+        *response.body_mut() = Body::Fixed(page.into());
+    }
+    Ok(response)
+}

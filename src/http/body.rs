@@ -1,0 +1,199 @@
+//! The bodies that go through the gateway, streamed with back-pressure and never gathered.
+//!
+//! [`Body`] is what a downstream client receives. [`LimitedBody`] is what the upstream receives:
+//! the client's body with its bounds of bytes and of time between bytes.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// What is read and dropped of a body that nobody wants, before its connection closes.
+const DRAIN_BYTES_MAX: u64 = 256 * 1024;
+/// And for how long.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Why a body ended before its end. Whose fault it was decides the refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the client's body is larger than allowed")]
+    TooLarge,
+    #[error("the client's body stalled")]
+    Stalled,
+    #[error("the client's body broke off")]
+    Broken,
+    #[error("the upstream's body broke off")]
+    UpstreamReset,
+    #[error("the upstream's body is not framed as HTTP demands")]
+    UpstreamInvalid,
+}
+
+type Stream = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>;
+
+/// A response body.
+pub(crate) enum Body {
+    Empty,
+    /// All of it is here. The common case: a small answer costs no box and no second poll.
+    Fixed(Bytes),
+    Streamed(Stream),
+}
+
+impl Body {
+    pub(crate) fn streamed(
+        body: impl HttpBody<Data = Bytes, Error = BodyError> + Send + 'static,
+    ) -> Self {
+        Self::Streamed(Box::pin(body))
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "Empty",
+            Self::Fixed(_) => "Fixed",
+            Self::Streamed(_) => "Streamed",
+        })
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match this {
+            Self::Empty => Poll::Ready(None),
+            Self::Fixed(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *this = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Streamed(stream) => stream.as_mut().poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Fixed(_) => false,
+            Self::Streamed(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Fixed(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streamed(stream) => stream.size_hint(),
+        }
+    }
+}
+
+/// The bounds of a request's body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimits {
+    /// `None`: the operator wrote "unlimited".
+    pub(crate) bytes_max: Option<u64>,
+    /// The longest wait between two bytes.
+    pub(crate) gap_max: Duration,
+}
+
+/// A client's body on its way upstream.
+#[derive(Debug)]
+pub(crate) struct LimitedBody {
+    inner: Incoming,
+    limits: BodyLimits,
+    bytes: u64,
+    /// Armed only while the client makes us wait.
+    gap: Option<Pin<Box<Sleep>>>,
+}
+
+impl LimitedBody {
+    pub(crate) const fn new(inner: Incoming, limits: BodyLimits) -> Self {
+        Self {
+            inner,
+            limits,
+            bytes: 0,
+            gap: None,
+        }
+    }
+
+    /// The unread body, for draining.
+    pub(crate) fn into_inner(self) -> Incoming {
+        self.inner
+    }
+
+    fn poll_gap(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let gap_max = self.limits.gap_max;
+        let gap = self
+            .gap
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(gap_max)));
+        gap.as_mut().poll(context)
+    }
+}
+
+impl HttpBody for LimitedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
+            ready!(self.poll_gap(context));
+            return Poll::Ready(Some(Err(BodyError::Stalled)));
+        };
+        self.gap = None;
+        Poll::Ready(match frame {
+            None => None,
+            Some(Err(_)) => Some(Err(BodyError::Broken)),
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.bytes = self.bytes.saturating_add(bytes);
+                if self.limits.bytes_max.is_some_and(|max| self.bytes > max) {
+                    Some(Err(BodyError::TooLarge))
+                } else {
+                    Some(Ok(frame))
+                }
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Reads and drops what a refused client still uploads, within bounds, so that it gets to read
+/// the answer instead of a reset connection. Ends at once when there is no body.
+pub(crate) fn drain(mut body: Incoming) {
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::spawn(async move {
+        let deadline = Instant::now() + DRAIN_TIME_MAX;
+        let mut bytes = 0;
+        while bytes <= DRAIN_BYTES_MAX {
+            let next = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context));
+            match tokio::time::timeout_at(deadline, next).await {
+                Ok(Some(Ok(frame))) => {
+                    bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
+                _ => break,
+            }
+        }
+    });
+}

@@ -1,0 +1,108 @@
+//! Hosts that routes and certificates name.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// `api.example.com`, or `*.example.com` for one label more.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum HostPattern {
+    /// In lower case, without a port.
+    Exact(Box<str>),
+    /// What follows the asterisk, with its dot.
+    Suffix(Box<str>),
+}
+
+/// The text is no host pattern.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a host is a name, an address, or `*.` and a name, without scheme, port and path")]
+pub(crate) struct NotAHost;
+
+impl FromStr for HostPattern {
+    type Err = NotAHost;
+
+    fn from_str(text: &str) -> Result<Self, NotAHost> {
+        let (name, suffix) = match text.strip_prefix("*.") {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        let is_address = name.starts_with('[') && name.ends_with(']');
+        let is_name = !name.is_empty()
+            && !name.starts_with('.')
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+        if !(is_name || is_address && !suffix) {
+            return Err(NotAHost);
+        }
+        let name = name.to_ascii_lowercase();
+        Ok(if suffix {
+            Self::Suffix(format!(".{name}").into())
+        } else {
+            Self::Exact(name.into())
+        })
+    }
+}
+
+impl HostPattern {
+    /// Whether `host`, in lower case and without a port, is covered.
+    pub(crate) fn covers(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => **name == *host,
+            Self::Suffix(suffix) => host
+                .strip_suffix(&**suffix)
+                .is_some_and(|label| !label.is_empty() && !label.contains('.')),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}
+
+impl From<IpAddr> for HostPattern {
+    fn from(address: IpAddr) -> Self {
+        Self::Exact(match address {
+            IpAddr::V4(address) => address.to_string().into(),
+            IpAddr::V6(address) => format!("[{address}]").into(),
+        })
+    }
+}
+
+/// Whether a URL's host is this machine by its very form, without asking a resolver.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for (pattern, host, covered) in [
+            ("api.example.com", "api.example.com", true),
+            ("API.example.com", "api.example.com", true),
+            ("*.example.com", "api.example.com", true),
+            ("*.example.com", "a.b.example.com", false),
+            ("*.example.com", "example.com", false),
+            ("*.example.com", ".example.com", false),
+            ("[::1]", "[::1]", true),
+        ] {
+            let pattern: HostPattern = pattern.parse().expect("a pattern");
+            assert_eq!(pattern.covers(host), covered, "{pattern} {host}");
+        }
+        for bad in ["", "*", "http://a", "a:80", "a/b", "*.", "*.*.a"] {
+            assert_eq!(bad.parse::<HostPattern>(), Err(NotAHost), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! HTTP as Bearward reads and writes it, apart from any verdict: targets, header lists, bodies,
+//! CORS, the time limits of a connection, and serving one.
+
+pub(crate) mod body;
+pub(crate) mod cors;
+pub(crate) mod deadline;
+pub(crate) mod headers;
+pub(crate) mod host;
+pub(crate) mod serve;
+pub(crate) mod target;
+
+pub(crate) use body::{Body, BodyError};

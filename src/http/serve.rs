@@ -1,0 +1,135 @@
+//! Serving one downstream connection, HTTP/1.1 or HTTP/2, over any byte stream and any service.
+//!
+//! The protocol is known before the first byte is read (ALPN, or the listener's one): detection
+//! would be another wait without a limit.
+
+use std::convert::Infallible;
+use std::future::Future;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Body;
+use super::deadline::Timed;
+
+/// hyper's least buffer.
+const BUFFER_MIN: usize = 8 * 1024;
+/// Streams that a client may open and reset before they are looked at (rapid reset).
+const RESET_STREAMS_MAX: usize = 32;
+/// Header fields of one HTTP/1.1 message; hyper's default.
+const HEADER_FIELDS_MAX: usize = 100;
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Bounds of a connection's messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MessageLimits {
+    /// Of a header section. hyper stops reading at twice this with a bare answer; up to there the
+    /// refusal is ours.
+    pub(crate) header_bytes: usize,
+    /// Of a request target.
+    pub(crate) target_bytes: usize,
+    /// HTTP/2 streams at once.
+    pub(crate) streams: u32,
+}
+
+/// How a connection ended that did not end well: the `kind` of `protocol_errors_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProtocolError {
+    /// The bytes are no HTTP, or a header section is twice too large.
+    Parse,
+    /// A header or a handshake took too long.
+    Timeout,
+    /// The peer left in the middle of a message, or reset the connection.
+    Disconnect,
+}
+
+impl ProtocolError {
+    pub(crate) const ALL: [Self; 3] = [Self::Parse, Self::Timeout, Self::Disconnect];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Parse => "parse",
+            Self::Timeout => "timeout",
+            Self::Disconnect => "disconnect",
+        }
+    }
+}
+
+impl From<hyper::Error> for ProtocolError {
+    fn from(error: hyper::Error) -> Self {
+        let io = std::error::Error::source(&error)
+            .and_then(|source| source.downcast_ref::<std::io::Error>())
+            .map(std::io::Error::kind);
+        if io == Some(std::io::ErrorKind::TimedOut) {
+            Self::Timeout
+        } else if error.is_parse() || error.is_parse_too_large() {
+            Self::Parse
+        } else {
+            Self::Disconnect
+        }
+    }
+}
+
+/// Serves a connection until it ends; once `drained` is done, until what runs is finished.
+///
+/// # Errors
+/// The connection ended in the middle of something.
+pub(crate) async fn serve<S, F, R>(
+    stream: Timed<S>,
+    protocol: Protocol,
+    limits: MessageLimits,
+    answer: F,
+    drained: impl Future<Output = ()>,
+) -> Result<(), ProtocolError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>) -> R,
+    R: Future<Output = Response<Body>> + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let response = answer(request);
+        async move { Ok::<_, Infallible>(response.await) }
+    });
+    let stream = TokioIo::new(stream);
+    let mut drained = std::pin::pin!(drained);
+    match protocol {
+        Protocol::Http1 => {
+            let connection = http1::Builder::new()
+                .max_buf_size((2 * limits.header_bytes + limits.target_bytes).max(BUFFER_MIN))
+                .max_headers(HEADER_FIELDS_MAX)
+                .serve_connection(stream, service);
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                biased;
+                end = connection.as_mut() => return Ok(end?),
+                () = drained.as_mut() => connection.as_mut().graceful_shutdown(),
+            }
+            Ok(connection.await?)
+        }
+        Protocol::Http2 => {
+            let list_size = u32::try_from(2 * limits.header_bytes).unwrap_or(u32::MAX);
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .max_concurrent_streams(limits.streams)
+                .max_header_list_size(list_size)
+                .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+                .serve_connection(stream, service);
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                biased;
+                end = connection.as_mut() => return Ok(end?),
+                () = drained.as_mut() => connection.as_mut().graceful_shutdown(),
+            }
+            Ok(connection.await?)
+        }
+    }
+}

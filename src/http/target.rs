@@ -1,0 +1,257 @@
+//! The request target, checked and never rewritten (RFC 9112 section 3.2, RFC 3986).
+//!
+//! The path that is matched is the path that is sent. Whatever another reader could take for a
+//! different path is refused: dot segments (also `..;x`), backslashes, controls, escapes that are
+//! cut, that hide a slash, a dot, a letter or a digit, or that are no UTF-8, and empty segments. A
+//! route for `/admin` could otherwise be passed by `/%61dmin` under a laxer route.
+
+use http::header::HOST;
+use http::uri::Authority;
+use http::{HeaderMap, Method, Uri};
+
+/// Why a target is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TargetError {
+    #[error("the authority is missing, given twice, or malformed")]
+    Authority,
+    #[error("the Host header and the target name different authorities")]
+    AuthorityConflict,
+    #[error("the target is not a path or an absolute URI")]
+    Form,
+    #[error("the path has a dot segment")]
+    DotSegment,
+    #[error("the path has an empty segment")]
+    EmptySegment,
+    #[error("the path has a backslash, a control or another byte that must be escaped")]
+    Byte,
+    #[error(
+        "the path has an escape that is cut, not UTF-8, or hides a letter, digit, dot or slash"
+    )]
+    Escape,
+}
+
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target<'a> {
+    /// Lower case, without a port.
+    pub(crate) host: Box<str>,
+    pub(crate) path: &'a str,
+    /// An escaped slash is in the path; only some routes allow that.
+    pub(crate) encoded_slash: bool,
+}
+
+impl<'a> Target<'a> {
+    /// Checks the target of a request.
+    ///
+    /// # Errors
+    /// It could be read in more than one way.
+    pub(crate) fn check(
+        method: &Method,
+        uri: &'a Uri,
+        headers: &HeaderMap,
+    ) -> Result<Self, TargetError> {
+        if method == Method::CONNECT {
+            return Err(TargetError::Form);
+        }
+        let host = host(uri, headers)?;
+        let path = uri.path();
+        if !path.starts_with('/') {
+            return Err(TargetError::Form);
+        }
+        let encoded_slash = check_path(path)?;
+        Ok(Self {
+            host,
+            path,
+            encoded_slash,
+        })
+    }
+}
+
+/// The one authority that target and `Host` agree on (RFC 9112 section 3.2).
+fn host(uri: &Uri, headers: &HeaderMap) -> Result<Box<str>, TargetError> {
+    let mut fields = headers.get_all(HOST).iter();
+    let field = match (fields.next(), fields.next()) {
+        (Some(field), None) => Some(parse_authority(field.as_bytes())?),
+        (None, None) => None,
+        _ => return Err(TargetError::Authority),
+    };
+    let target = match uri.authority() {
+        Some(authority) => Some(parse_authority(authority.as_str().as_bytes())?),
+        None => None,
+    };
+    match (target, field) {
+        (Some(target), Some(field)) if !target.as_str().eq_ignore_ascii_case(field.as_str()) => {
+            Err(TargetError::AuthorityConflict)
+        }
+        (Some(authority), _) | (None, Some(authority)) => Ok(canonical_host(authority.host())),
+        (None, None) => Err(TargetError::Authority),
+    }
+}
+
+/// Lower case; an IPv6 address in its one canonical form.
+fn canonical_host(host: &str) -> Box<str> {
+    let address = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match address.and_then(|address| address.parse::<std::net::Ipv6Addr>().ok()) {
+        Some(address) => format!("[{address}]").into(),
+        None => host.to_ascii_lowercase().into(),
+    }
+}
+
+fn parse_authority(text: &[u8]) -> Result<Authority, TargetError> {
+    let authority = Authority::try_from(text).map_err(|_| TargetError::Authority)?;
+    let host = authority.host();
+    let behind = authority.as_str().strip_prefix(host).unwrap_or("@");
+    let port_is_good = match behind.strip_prefix(':') {
+        Some(port) => !port.starts_with('+') && port.parse::<u16>().is_ok(),
+        None => behind.is_empty(),
+    };
+    if host.is_empty() || !port_is_good {
+        return Err(TargetError::Authority);
+    }
+    Ok(authority)
+}
+
+/// Checks every segment; whether an escaped slash is among them.
+fn check_path(path: &str) -> Result<bool, TargetError> {
+    let bytes = path.as_bytes();
+    // The usual path has letters, digits, `-`, `_`, `~` and single slashes: one pass, no escape.
+    let mut encoded_slash = false;
+    if bytes.contains(&b'%') {
+        encoded_slash = check_escapes(bytes)?;
+    }
+    let mut segments = bytes.split(|byte| *byte == b'/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        if segment.is_empty() && segments.peek().is_some() {
+            return Err(TargetError::EmptySegment);
+        }
+        if segment.iter().any(|byte| {
+            *byte <= b' '
+                || *byte >= 0x7f
+                || matches!(byte, b'\\' | b'"' | b'<' | b'>' | b'^' | b'`')
+        }) {
+            return Err(TargetError::Byte);
+        }
+        let name = segment
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default();
+        if matches!(name, b"." | b"..") {
+            return Err(TargetError::DotSegment);
+        }
+    }
+    Ok(encoded_slash)
+}
+
+/// Checks the escapes of a path (RFC 3986 sections 2.1 and 6.2.2.2).
+fn check_escapes(path: &[u8]) -> Result<bool, TargetError> {
+    let hex = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let mut encoded_slash = false;
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.iter();
+    while let Some(byte) = rest.next() {
+        if *byte != b'%' {
+            decoded.push(*byte);
+            continue;
+        }
+        let (Some(high), Some(low)) = (hex(rest.next()), hex(rest.next())) else {
+            return Err(TargetError::Escape);
+        };
+        let byte = u8::try_from(high * 16 + low).map_err(|_| TargetError::Escape)?;
+        match byte {
+            b'/' => encoded_slash = true,
+            b'.' | b'-' | b'_' | b'\\' | 0x7f => return Err(TargetError::Escape),
+            _ if byte < b' ' || byte.is_ascii_alphanumeric() => return Err(TargetError::Escape),
+            _ => {}
+        }
+        decoded.push(byte);
+    }
+    // Overlong forms are not UTF-8 and fall with the rest.
+    std::str::from_utf8(&decoded).map_err(|_| TargetError::Escape)?;
+    Ok(encoded_slash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use TargetError::{Byte, DotSegment, EmptySegment, Escape};
+
+    #[test]
+    fn paths() {
+        for (path, expected) in [
+            ("/", Ok(false)),
+            ("/orders/42/", Ok(false)),
+            ("/a~b-c_d.e;v=1,x:y@z!$&'()*+=", Ok(false)),
+            ("/%C3%A9%20x%7E", Ok(false)),
+            ("/.well-known/x", Ok(false)),
+            ("/a..b/...", Ok(false)),
+            ("/a%2Fb", Ok(true)),
+            ("/a%2fb", Ok(true)),
+            ("//", Err(EmptySegment)),
+            ("/a//b", Err(EmptySegment)),
+            ("/a/./b", Err(DotSegment)),
+            ("/a/..", Err(DotSegment)),
+            ("/a/..;x/b", Err(DotSegment)),
+            ("/a/.;/b", Err(DotSegment)),
+            ("/a\\b", Err(Byte)),
+            ("/a%5cb", Err(Escape)),
+            ("/%2e%2e/b", Err(Escape)),
+            ("/.%2e/b", Err(Escape)),
+            ("/%61dmin", Err(Escape)),
+            ("/%00", Err(Escape)),
+            ("/%0a", Err(Escape)),
+            ("/%7f", Err(Escape)),
+            ("/%", Err(Escape)),
+            ("/%4", Err(Escape)),
+            ("/%zz", Err(Escape)),
+            ("/%c0%af", Err(Escape)),
+            ("/%e0%80%af", Err(Escape)),
+            ("/%ff", Err(Escape)),
+        ] {
+            assert_eq!(check_path(path), expected, "{path}");
+        }
+    }
+
+    fn check(uri: &str, hosts: &[&str]) -> Result<String, TargetError> {
+        let uri: Uri = uri.parse().expect("a URI");
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(HOST, host.parse().expect("a value"));
+        }
+        Target::check(&Method::GET, &uri, &headers).map(|target| target.host.into())
+    }
+
+    #[test]
+    fn authorities() {
+        let conflict = Err(TargetError::AuthorityConflict);
+        let bad = Err(TargetError::Authority);
+        for (uri, hosts, expected) in [
+            ("/", vec!["API.test"], Ok("api.test".to_owned())),
+            ("/", vec!["api.test:8443"], Ok("api.test".to_owned())),
+            ("/", vec!["[::1]:8443"], Ok("[::1]".to_owned())),
+            ("/", vec!["[0:0::0:1]"], Ok("[::1]".to_owned())),
+            ("/", vec![], bad.clone()),
+            ("/", vec!["a.test", "a.test"], bad.clone()),
+            ("/", vec![""], bad.clone()),
+            ("/", vec!["user@a.test"], bad.clone()),
+            ("/", vec!["a.test:"], bad.clone()),
+            ("/", vec!["a.test:99999"], bad.clone()),
+            ("/", vec!["a.test/x"], bad),
+            ("http://a.test/", vec!["A.test"], Ok("a.test".to_owned())),
+            ("http://a.test/", vec![], Ok("a.test".to_owned())),
+            ("http://a.test/", vec!["b.test"], conflict.clone()),
+            ("http://a.test:1/", vec!["a.test:2"], conflict),
+        ] {
+            assert_eq!(check(uri, &hosts), expected, "{uri} {hosts:?}");
+        }
+        assert_eq!(
+            Target::check(&Method::OPTIONS, &Uri::from_static("*"), &{
+                let mut headers = HeaderMap::new();
+                headers.insert(HOST, http::HeaderValue::from_static("a"));
+                headers
+            }),
+            Err(TargetError::Form)
+        );
+    }
+}

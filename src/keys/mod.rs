@@ -1,0 +1,121 @@
+//! Verification keys of an issuer: how they are read, found, and asked for.
+//!
+//! A key is bound to its algorithms when it is read; a token's `alg` may only agree with one of
+//! them (RFC 8725 section 3.1). Keys live inside their issuer, never in a list over all issuers:
+//! a `kid` of issuer A is nothing to a token of issuer B (RFC 8725 section 3.8).
+
+pub(crate) mod jwks;
+pub(crate) mod pem;
+mod request;
+mod verification_key;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::oauth::Algorithm;
+
+pub(crate) use jwks::Skipped;
+pub(crate) use request::{KeyRequest, KeyRequests};
+pub(crate) use verification_key::{KeyIdentity, VerificationKey, Verifier, WeakSecret};
+
+/// The usable keys of one issuer at one moment. Immutable; a refresh makes a new one.
+#[derive(Debug)]
+pub(crate) struct KeySet {
+    keys: Vec<VerificationKey>,
+    by_kid: HashMap<Box<str>, Vec<usize>>,
+    identities: HashSet<KeyIdentity>,
+    generation: u64,
+}
+
+/// What a look-up by `kid` and `alg` gives.
+#[derive(Debug)]
+pub(crate) enum Lookup<'a> {
+    Found(&'a Verifier),
+    /// The key is there, but bound to other algorithms.
+    AlgorithmMismatch,
+    /// No such key, or none that can be told apart.
+    Unknown,
+}
+
+impl KeySet {
+    pub(crate) fn new(keys: Vec<VerificationKey>) -> Self {
+        /// Numbers the sets of this process, so that "the same set" is one compare.
+        static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+        let mut by_kid: HashMap<Box<str>, Vec<usize>> = HashMap::new();
+        for (index, key) in keys.iter().enumerate() {
+            if let Some(kid) = key.kid() {
+                by_kid.entry(kid.into()).or_default().push(index);
+            }
+        }
+        let identities = keys
+            .iter()
+            .flat_map(VerificationKey::verifiers)
+            .map(Verifier::identity)
+            .collect();
+        Self {
+            keys,
+            by_kid,
+            identities,
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// The verifier for a token that names `kid` and `alg`.
+    ///
+    /// Without a `kid` it is the only key that fits `alg`. A set in which no key has a `kid` (PEM
+    /// files, a shared secret) does not look at the token's.
+    pub(crate) fn find(&self, kid: Option<&str>, alg: Algorithm) -> Lookup<'_> {
+        if let (Some(kid), false) = (kid, self.by_kid.is_empty()) {
+            let Some(indices) = self.by_kid.get(kid) else {
+                return Lookup::Unknown;
+            };
+            return indices
+                .iter()
+                .filter_map(|index| self.keys.get(*index)?.verifier(alg))
+                .next()
+                .map_or(Lookup::AlgorithmMismatch, Lookup::Found);
+        }
+        let mut fitting = self.keys.iter().filter_map(|key| key.verifier(alg));
+        match (fitting.next(), fitting.next()) {
+            (Some(verifier), None) => Lookup::Found(verifier),
+            _ => Lookup::Unknown,
+        }
+    }
+
+    pub(crate) fn has_kid(&self, kid: &str) -> bool {
+        self.by_kid.contains_key(kid)
+    }
+
+    /// Whether this very key with this very algorithm is still published.
+    pub(crate) fn holds(&self, identity: &KeyIdentity) -> bool {
+        self.identities.contains(identity)
+    }
+
+    /// A number that no other set of this process has.
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(crate) fn keys(&self) -> &[VerificationKey] {
+        &self.keys
+    }
+
+    /// Whether both sets hold the same keys under the same names: then there is nothing to publish.
+    pub(crate) fn same_keys(&self, other: &Self) -> bool {
+        self.keys.len() == other.keys.len()
+            && self.identities == other.identities
+            && self.by_kid.len() == other.by_kid.len()
+            && self.by_kid.keys().all(|kid| other.by_kid.contains_key(kid))
+            && self.keys.iter().all(|key| {
+                other
+                    .keys
+                    .iter()
+                    .any(|their| their.kid() == key.kid() && their.same_material(key))
+            })
+    }
+}

@@ -1,0 +1,167 @@
+//! One public key or shared secret, parsed once and bound to its algorithms.
+//!
+//! `aws-lc-rs` parses a key anew in each `UnparsedPublicKey::verify`; a [`ParsedPublicKey`] does
+//! it once, which is a third of an RS256 check. The digest of key and algorithm is the identity
+//! under which a cached token remembers who signed it.
+
+use aws_lc_rs::digest;
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
+
+use crate::oauth::{Algorithm, AlgorithmSet};
+use crate::secret::Secret;
+
+/// SHA-256 over algorithm and key: two keys are the same key if and only if these are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct KeyIdentity([u8; 32]);
+
+impl KeyIdentity {
+    fn of(alg: Algorithm, material: &[u8]) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(alg.name().as_bytes());
+        context.update(&[0]);
+        context.update(material);
+        let mut identity = [0; 32];
+        identity.copy_from_slice(context.finish().as_ref());
+        Self(identity)
+    }
+}
+
+/// A key with each algorithm that it may verify.
+#[derive(Debug)]
+pub(crate) struct VerificationKey {
+    kid: Option<Box<str>>,
+    verifiers: Vec<Verifier>,
+}
+
+/// A key with one algorithm.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    alg: Algorithm,
+    identity: KeyIdentity,
+    material: Material,
+}
+
+#[derive(Debug)]
+enum Material {
+    Public(ParsedPublicKey),
+    Shared(hmac::Key),
+}
+
+/// The secret is shorter than the hash (RFC 7518 section 3.2).
+#[derive(Debug, thiserror::Error)]
+#[error("the secret has {found} bytes, {alg} needs at least {least}")]
+pub(crate) struct WeakSecret {
+    alg: Algorithm,
+    found: usize,
+    least: usize,
+}
+
+impl VerificationKey {
+    /// A public key in any form that `aws-lc-rs` reads: `SubjectPublicKeyInfo`, PKCS #1 for RSA,
+    /// an uncompressed point for EC, 32 bytes for Ed25519. `None` if no algorithm accepts it.
+    pub(crate) fn public(
+        kid: Option<&str>,
+        algorithms: AlgorithmSet,
+        bytes: &[u8],
+    ) -> Option<Self> {
+        let verifiers: Vec<_> = algorithms
+            .iter()
+            .filter_map(|alg| {
+                let key = ParsedPublicKey::new(verification(alg)?, bytes).ok()?;
+                Some(Verifier {
+                    alg,
+                    identity: KeyIdentity::of(alg, bytes),
+                    material: Material::Public(key),
+                })
+            })
+            .collect();
+        (!verifiers.is_empty()).then(|| Self {
+            kid: kid.map(Into::into),
+            verifiers,
+        })
+    }
+
+    /// A shared secret for each of `algorithms`.
+    ///
+    /// # Errors
+    /// It is shorter than one of the hashes.
+    pub(crate) fn shared(algorithms: AlgorithmSet, secret: &Secret) -> Result<Self, WeakSecret> {
+        let bytes = secret.expose();
+        let mut verifiers = Vec::new();
+        for alg in algorithms.iter() {
+            let hash = match alg {
+                Algorithm::Hs256 => hmac::HMAC_SHA256,
+                Algorithm::Hs384 => hmac::HMAC_SHA384,
+                Algorithm::Hs512 => hmac::HMAC_SHA512,
+                _ => continue,
+            };
+            let least = alg.secret_bytes_min();
+            if bytes.len() < least {
+                let found = bytes.len();
+                return Err(WeakSecret { alg, found, least });
+            }
+            verifiers.push(Verifier {
+                alg,
+                identity: KeyIdentity::of(alg, bytes),
+                material: Material::Shared(hmac::Key::new(hash, bytes)),
+            });
+        }
+        Ok(Self {
+            kid: None,
+            verifiers,
+        })
+    }
+
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    pub(crate) fn verifiers(&self) -> &[Verifier] {
+        &self.verifiers
+    }
+
+    pub(crate) fn verifier(&self, alg: Algorithm) -> Option<&Verifier> {
+        self.verifiers.iter().find(|verifier| verifier.alg == alg)
+    }
+
+    pub(crate) fn same_material(&self, other: &Self) -> bool {
+        self.verifiers.len() == other.verifiers.len()
+            && self
+                .verifiers
+                .iter()
+                .zip(&other.verifiers)
+                .all(|(mine, theirs)| mine.identity == theirs.identity)
+    }
+}
+
+impl Verifier {
+    pub(crate) const fn identity(&self) -> KeyIdentity {
+        self.identity
+    }
+
+    /// Whether `signature` over `message` was made with this key (RFC 7515 section 5.2).
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        match &self.material {
+            Material::Public(key) => key.verify_sig(message, signature).is_ok(),
+            // In constant time.
+            Material::Shared(key) => hmac::verify(key, message, signature).is_ok(),
+        }
+    }
+}
+
+/// The fixed r||s form for ECDSA (RFC 7518 section 3.4), RSA from 2048 bits up.
+fn verification(alg: Algorithm) -> Option<&'static dyn VerificationAlgorithm> {
+    Some(match alg {
+        Algorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::Rs384 => &signature::RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::Rs512 => &signature::RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
+        Algorithm::Ps384 => &signature::RSA_PSS_2048_8192_SHA384,
+        Algorithm::Ps512 => &signature::RSA_PSS_2048_8192_SHA512,
+        Algorithm::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
+        Algorithm::Es384 => &signature::ECDSA_P384_SHA384_FIXED,
+        Algorithm::EdDsa => &signature::ED25519,
+        Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => return None,
+    })
+}

@@ -1,0 +1,337 @@
+//! The audit line, which is also the access line: one JSON object a decision or change.
+//!
+//! Refusals are always written, up to a rate; allowed requests are sampled. A thread of its own
+//! writes, behind a bounded queue: a slow disk or pipe drops lines and counts them, and never makes
+//! a request wait.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use serde::Serialize;
+
+use super::{Exchange, Outcome};
+use crate::clock::UnixTime;
+
+/// Lines that may wait for the writer; at about 500 bytes each, 4 MiB.
+const QUEUE_MAX: usize = 8192;
+/// What is kept of a `kid`, which is the sender's to choose.
+const KID_CHARS_MAX: usize = 64;
+/// Lines are handed to the system in blocks of about this size.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// What happens to subjects and token ids in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SubjectPolicy {
+    /// A keyed hash: lines of one subject can be matched, the subject cannot be read.
+    Hash,
+    Plain,
+    Off,
+}
+
+/// The settings of `[audit]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AuditSettings {
+    /// To standard output; otherwise nowhere.
+    pub(crate) on: bool,
+    /// One allowed request in so many is written; `None` is none.
+    pub(crate) allow_one_in: Option<u64>,
+    /// Refusals a second.
+    pub(crate) deny_per_second: u64,
+    pub(crate) subject: SubjectPolicy,
+}
+
+/// Writes audit lines, or counts what it leaves out.
+pub(crate) struct Audit {
+    settings: AuditSettings,
+    queue: Option<SyncSender<Vec<u8>>>,
+    key: aws_lc_rs::hmac::Key,
+    upstreams: Vec<Arc<str>>,
+    allowed: AtomicU64,
+    deny_rate: Rate,
+    pub(crate) written: AtomicU64,
+    pub(crate) sampled_out: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+}
+
+impl std::fmt::Debug for Audit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Audit")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A change that an operator made.
+#[derive(Debug, Serialize)]
+pub(crate) struct AdminEvent<'a> {
+    pub(crate) actor: &'a str,
+    pub(crate) action: &'a str,
+    pub(crate) target: &'a str,
+    pub(crate) result: &'a str,
+}
+
+#[derive(Serialize)]
+struct AdminLine<'a> {
+    ts: String,
+    event: &'static str,
+    #[serde(flatten)]
+    change: &'a AdminEvent<'a>,
+}
+
+#[derive(Serialize)]
+struct DecisionLine<'a> {
+    ts: String,
+    event: &'static str,
+    id: String,
+    outcome: &'static str,
+    reason: &'static str,
+    status: u16,
+    listener: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<usize>,
+    method: &'static str,
+    peer: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alg: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_fingerprint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    scopes_missing: &'a [Box<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verify_us: Option<u64>,
+    total_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a str>,
+}
+
+impl Audit {
+    /// Starts the writer. `upstreams` are the names by place.
+    ///
+    /// # Errors
+    /// The system gives no random bytes for the key of the hashes, or no thread.
+    pub(crate) fn start(
+        settings: AuditSettings,
+        upstreams: Vec<Arc<str>>,
+        out: impl Write + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let mut key = [0; 32];
+        aws_lc_rs::rand::fill(&mut key).map_err(|_| std::io::Error::other("no random bytes"))?;
+        let queue = if settings.on {
+            let (sender, receiver) = sync_channel(QUEUE_MAX);
+            std::thread::Builder::new()
+                .name("audit".into())
+                .spawn(move || write_lines(&receiver, out))?;
+            Some(sender)
+        } else {
+            None
+        };
+        Ok(Self {
+            settings,
+            queue,
+            key: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key),
+            upstreams,
+            allowed: AtomicU64::new(0),
+            deny_rate: Rate::default(),
+            written: AtomicU64::new(0),
+            sampled_out: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether the line of an exchange with this outcome is to be written. Asked once for each.
+    pub(crate) fn wants(&self, outcome: Outcome, at: UnixTime) -> bool {
+        if self.queue.is_none() {
+            return false;
+        }
+        let wanted = match outcome {
+            Outcome::Allow => self.settings.allow_one_in.is_some_and(|n| {
+                self.allowed
+                    .fetch_add(1, Ordering::Relaxed)
+                    .is_multiple_of(n)
+            }),
+            Outcome::Deny | Outcome::Error => {
+                self.deny_rate.admits(self.settings.deny_per_second, at)
+            }
+        };
+        if !wanted {
+            self.sampled_out.fetch_add(1, Ordering::Relaxed);
+        }
+        wanted
+    }
+
+    /// Writes the line of a decision.
+    pub(crate) fn decision(&self, exchange: &mut Exchange) {
+        let micros =
+            |span: std::time::Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let id = exchange.id().hyphenated().to_string();
+        let token = &exchange.token;
+        let upstream = exchange.upstream;
+        let line = DecisionLine {
+            ts: exchange.at.rfc3339_millis(),
+            event: "decision",
+            id,
+            outcome: exchange.outcome().name(),
+            reason: exchange.reason.map_or("none", crate::verdict::Reason::code),
+            status: exchange.status,
+            listener: &exchange.listener,
+            route: exchange.route.as_ref().map(|(_, name)| &**name),
+            rule: exchange.rule,
+            method: exchange.method.0,
+            peer: exchange.peer,
+            issuer: exchange.issuer.as_ref().map(|(_, name)| &**name),
+            alg: token.alg,
+            kid: token.kid.as_deref().map(shown),
+            token_fingerprint: token.fingerprint.map(|digest| self.hash(&digest)),
+            jti: token.jti.as_deref().and_then(|jti| self.by_policy(jti)),
+            sub: token
+                .subject
+                .as_deref()
+                .and_then(|subject| self.by_policy(subject)),
+            client_id: token.client_id.as_deref(),
+            scopes_missing: &token.scopes_missing,
+            cache: exchange.cache.map(super::exchange::CacheLabel::name),
+            verify_us: exchange.verified_in.map(|(_, took)| micros(took)),
+            total_us: micros(exchange.started.elapsed()),
+            upstream: upstream
+                .and_then(|upstream| self.upstreams.get(upstream.index))
+                .map(|name| &**name),
+            upstream_status: upstream.and_then(|upstream| upstream.status),
+            cause: exchange.cause.as_deref(),
+        };
+        self.send(&line);
+    }
+
+    /// Writes the line of a change; never sampled.
+    pub(crate) fn admin(&self, at: UnixTime, change: &AdminEvent<'_>) {
+        self.send(&AdminLine {
+            ts: at.rfc3339_millis(),
+            event: "admin",
+            change,
+        });
+    }
+
+    fn send(&self, line: &impl Serialize) {
+        let (Some(queue), Ok(mut line)) = (&self.queue, serde_json::to_vec(line)) else {
+            return;
+        };
+        line.push(b'\n');
+        let counter = match queue.try_send(line) {
+            Ok(()) => &self.written,
+            Err(_) => &self.dropped,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn by_policy(&self, value: &str) -> Option<String> {
+        match self.settings.subject {
+            SubjectPolicy::Hash => Some(self.hash(value.as_bytes())),
+            SubjectPolicy::Plain => Some(value.to_owned()),
+            SubjectPolicy::Off => None,
+        }
+    }
+
+    /// For matching lines of one run with each other, and for nothing else.
+    fn hash(&self, bytes: &[u8]) -> String {
+        let tag = aws_lc_rs::hmac::sign(&self.key, bytes);
+        tag.as_ref()
+            .iter()
+            .take(12)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+/// Text of the sender's choice, made safe for a log line: printable ASCII, escaped and cut.
+fn shown(text: &str) -> String {
+    let mut out: String = text
+        .chars()
+        .take(KID_CHARS_MAX)
+        .flat_map(char::escape_default)
+        .collect();
+    if text.chars().count() > KID_CHARS_MAX {
+        out.push_str("...");
+    }
+    out
+}
+
+/// Writes what is queued in blocks, and ends when nobody can queue any more.
+fn write_lines(queue: &Receiver<Vec<u8>>, mut out: impl Write) {
+    while let Ok(mut block) = queue.recv() {
+        while block.len() < BLOCK_BYTES {
+            let Ok(line) = queue.try_recv() else { break };
+            block.extend_from_slice(&line);
+        }
+        // A closed pipe or a full disk: there is no better place to complain to than the metrics,
+        // and they say so by the lines that never come.
+        let _ = out.write_all(&block).and_then(|()| out.flush());
+    }
+}
+
+/// A bucket that holds one second's worth and fills by the clock.
+#[derive(Debug, Default)]
+struct Rate {
+    /// The time, in microseconds, until which the bucket is spent.
+    spent_until: AtomicI64,
+}
+
+impl Rate {
+    fn admits(&self, per_second: u64, at: UnixTime) -> bool {
+        const SECOND: i64 = 1_000_000;
+        let Some(cost) = SECOND.checked_div(i64::try_from(per_second).unwrap_or(i64::MAX)) else {
+            return false;
+        };
+        let now = i64::try_from(at.millis())
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1000);
+        self.spent_until
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |spent| {
+                let spent = spent.max(now);
+                (spent - now < SECOND).then_some(spent + cost)
+            })
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_senders_text_cannot_break_the_line() {
+        assert_eq!(shown("a\"b\n\u{202e}"), "a\\\"b\\n\\u{202e}");
+        assert_eq!(shown(&"x".repeat(100)).len(), KID_CHARS_MAX + 3);
+    }
+
+    #[test]
+    fn the_rate_fills_by_the_clock() {
+        let rate = Rate::default();
+        let at = UnixTime::from_secs(100);
+        let admitted = (0..50).filter(|_| rate.admits(10, at)).count();
+        assert_eq!(admitted, 10);
+        let later = at.plus(std::time::Duration::from_millis(500));
+        let admitted = (0..50).filter(|_| rate.admits(10, later)).count();
+        assert_eq!(admitted, 5);
+        assert!(!rate.admits(0, later));
+    }
+}

@@ -1,0 +1,163 @@
+//! One request and its response, as metrics and the audit line see it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use uuid::Uuid;
+
+use crate::clock::UnixTime;
+use crate::verdict::Reason;
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Outcome {
+    Allow,
+    Deny,
+    Error,
+}
+
+impl Outcome {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Error => "error",
+        }
+    }
+
+    pub(crate) const fn of(reason: Option<Reason>) -> Self {
+        match reason {
+            None => Self::Allow,
+            Some(reason) if reason.is_fault() => Self::Error,
+            Some(_) => Self::Deny,
+        }
+    }
+}
+
+/// A method as a label: the registered ones, or `other`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct MethodLabel(pub(crate) &'static str);
+
+impl From<&Method> for MethodLabel {
+    fn from(method: &Method) -> Self {
+        const KNOWN: [&str; 8] = [
+            "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE",
+        ];
+        let known = KNOWN.into_iter().find(|known| *known == method.as_str());
+        Self(known.unwrap_or("other"))
+    }
+}
+
+/// How the token cache answered, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheLabel {
+    Hit,
+    Miss,
+    Bad,
+    Stale,
+}
+
+impl CacheLabel {
+    pub(crate) const ALL: [Self; 4] = [Self::Hit, Self::Miss, Self::Bad, Self::Stale];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Bad => "bad",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// What the log may know of a token.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TokenNotes {
+    pub(crate) alg: Option<&'static str>,
+    pub(crate) kid: Option<Box<str>>,
+    pub(crate) jti: Option<Box<str>>,
+    pub(crate) subject: Option<Box<str>>,
+    pub(crate) client_id: Option<Box<str>>,
+    pub(crate) fingerprint: Option<[u8; 32]>,
+    pub(crate) scopes_missing: Vec<Box<str>>,
+}
+
+/// The part of the upstream in an exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UpstreamNotes {
+    /// The upstream's place in the configuration.
+    pub(crate) index: usize,
+    /// `None`: no response came.
+    pub(crate) status: Option<u16>,
+    pub(crate) took: Duration,
+    pub(crate) retries: u32,
+}
+
+/// The record. Filled on the request's way, written once at its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    pub(crate) started: Instant,
+    pub(crate) at: UnixTime,
+    /// Made when it is first asked for.
+    id: Option<Uuid>,
+    pub(crate) listener: Arc<str>,
+    pub(crate) peer: IpAddr,
+    pub(crate) method: MethodLabel,
+    /// The route's place and name.
+    pub(crate) route: Option<(usize, Arc<str>)>,
+    pub(crate) rule: Option<usize>,
+    /// The status that was meant; a gRPC refusal is sent with 200.
+    pub(crate) status: u16,
+    pub(crate) reason: Option<Reason>,
+    /// The issuer's place and name.
+    pub(crate) issuer: Option<(usize, Arc<str>)>,
+    pub(crate) cache: Option<CacheLabel>,
+    /// The place of the algorithm in the list of algorithms, and the time of the check.
+    pub(crate) verified_in: Option<(&'static str, Duration)>,
+    pub(crate) upstream: Option<UpstreamNotes>,
+    pub(crate) token: TokenNotes,
+    /// The operator's own words on what went wrong.
+    pub(crate) cause: Option<String>,
+}
+
+impl Exchange {
+    pub(crate) fn begin(at: UnixTime, listener: &Arc<str>, peer: IpAddr, method: &Method) -> Self {
+        Self {
+            started: Instant::now(),
+            at,
+            id: None,
+            listener: Arc::clone(listener),
+            peer,
+            method: method.into(),
+            route: None,
+            rule: None,
+            status: 0,
+            reason: None,
+            issuer: None,
+            cache: None,
+            verified_in: None,
+            upstream: None,
+            token: TokenNotes::default(),
+            cause: None,
+        }
+    }
+
+    /// The decision's id (UUIDv7): in the refusal's `instance` and in the log.
+    pub(crate) fn id(&mut self) -> Uuid {
+        let millis = self.at.millis();
+        *self.id.get_or_insert_with(|| {
+            let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
+            Uuid::new_v7(uuid::Timestamp::from_unix(
+                uuid::NoContext,
+                millis / 1000,
+                nanos,
+            ))
+        })
+    }
+
+    pub(crate) const fn outcome(&self) -> Outcome {
+        Outcome::of(self.reason)
+    }
+}

@@ -1,0 +1,14 @@
+//! What Bearward tells about itself: metrics, the audit line, the operator's log.
+//!
+//! This layer knows no stage: an [`Exchange`] is a plain record that the gateway fills, and labels
+//! are words of closed lists or configured names.
+
+pub(crate) mod audit;
+pub(crate) mod exchange;
+mod histogram;
+pub(crate) mod log;
+pub(crate) mod metrics;
+
+pub(crate) use audit::Audit;
+pub(crate) use exchange::{Exchange, Outcome};
+pub(crate) use metrics::{Labels, Metrics, Readings};

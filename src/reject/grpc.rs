@@ -1,0 +1,70 @@
+//! Refusals of gRPC calls: trailers-only answers, since a gRPC client does not read a body that is
+//! not gRPC ("gRPC over HTTP2", Responses).
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Response};
+
+use super::Setting;
+use super::words::Words;
+use crate::http::Body;
+use crate::policy::Disclosure;
+use crate::verdict::Reason;
+
+/// The content type to answer with, if the request is a gRPC or gRPC-Web call: the request's own.
+pub(super) fn content_type(headers: &HeaderMap) -> Option<HeaderValue> {
+    let value = headers.get(CONTENT_TYPE)?;
+    let kind = value.as_bytes().get(..b"application/grpc".len())?;
+    kind.eq_ignore_ascii_case(b"application/grpc")
+        .then(|| value.clone())
+}
+
+/// The answer: 200, and the meant status as a gRPC one.
+pub(super) fn respond(
+    reason: Reason,
+    words: &Words<'_>,
+    setting: &Setting<'_>,
+    content_type: HeaderValue,
+) -> Response<Body> {
+    let message = match setting.disclosure() {
+        Disclosure::Full => format!("{}: {}", reason.code(), words.detail),
+        Disclosure::Reason => reason.code().to_owned(),
+        Disclosure::Minimal => reason
+            .status()
+            .canonical_reason()
+            .unwrap_or_default()
+            .to_owned(),
+    };
+    let mut response = Response::new(Body::Empty);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert("grpc-status", status(reason).into());
+    if let Ok(message) = HeaderValue::from_str(&percent_encoded(&message)) {
+        headers.insert("grpc-message", message);
+    }
+    response
+}
+
+/// The gRPC status for an HTTP one.
+fn status(reason: Reason) -> u16 {
+    match reason.status().as_u16() {
+        401 => 16,
+        403 => 7,
+        404 | 405 => 12,
+        413 | 414 | 431 => 8,
+        421 | 429 | 502 | 503 | 504 => 14,
+        _ => 13,
+    }
+}
+
+/// Percent-encoding of `grpc-message`: all but `%x20-24 / %x26-7E`.
+fn percent_encoded(text: &str) -> String {
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut out, byte| {
+            if (b' '..=b'~').contains(&byte) && byte != b'%' {
+                out.push(char::from(byte));
+            } else {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+            out
+        })
+}

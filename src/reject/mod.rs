@@ -1,0 +1,200 @@
+//! The only maker of refusals: every 4xx and 5xx of Bearward's own comes from here.
+//!
+//! A stage says what happened in its own error; [`Rejection`] is the sum of those. One `match`
+//! turns it into the reason, and the reason into status and challenge; `words` has the sentences.
+//! Nothing that a client sent unverified is ever echoed.
+
+mod challenge;
+mod grpc;
+pub(crate) mod pages;
+mod problem;
+mod words;
+
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderValue, Method, Response, Version};
+use uuid::Uuid;
+
+use crate::authenticate::Refused;
+use crate::authorize::AuthorizationError;
+use crate::clock::UnixTime;
+use crate::forward::ForwardError;
+use crate::http::target::TargetError;
+use crate::http::{Body, BodyError};
+use crate::policy::{Disclosure, Policy, Requirement, Route};
+use crate::verdict::{Reason, Step};
+
+/// Seconds after which a client may try again when the fault is not its own.
+const RETRY_AFTER_SECS: u64 = 5;
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Rejection {
+    Authentication(Box<Refused>),
+    Authorization(AuthorizationError),
+    AuthorityUnknown,
+    BodyTooLarge,
+    Forward(ForwardError),
+    HeadersTooLarge,
+    Internal,
+    MethodNotAllowed,
+    RouteNotFound,
+    Target(TargetError),
+    TargetTooLong,
+    /// A transfer coding other than `chunked` alone.
+    TransferCoding,
+    /// An escaped slash on a route that does not allow it.
+    EncodedSlash,
+}
+
+impl Rejection {
+    /// The word for it.
+    pub(crate) const fn reason(&self) -> Reason {
+        match self {
+            Self::Authentication(refused) => refused.error.reason(),
+            Self::Authorization(error) => error.reason(),
+            Self::AuthorityUnknown => Reason::AuthorityUnknown,
+            Self::BodyTooLarge => Reason::BodyTooLarge,
+            Self::Forward(error) => error.reason(),
+            Self::HeadersTooLarge => Reason::HeadersTooLarge,
+            Self::Internal => Reason::InternalError,
+            Self::MethodNotAllowed => Reason::MethodNotAllowed,
+            Self::RouteNotFound => Reason::RouteNotFound,
+            Self::Target(_) | Self::TransferCoding | Self::EncodedSlash => Reason::RequestMalformed,
+            Self::TargetTooLong => Reason::TargetTooLong,
+        }
+    }
+
+    /// The step that failed, for refusals that are about the token.
+    pub(crate) fn step(&self) -> Option<Step> {
+        match self {
+            Self::Authentication(refused) => refused.error.step(),
+            _ => self.reason().step(),
+        }
+    }
+
+    /// What the operator's log says beyond the reason.
+    pub(crate) fn cause(&self) -> Option<String> {
+        match self {
+            Self::Forward(error) => Some(error.to_string()),
+            Self::Target(error) => Some(error.to_string()),
+            Self::TransferCoding => Some("a transfer coding other than chunked".to_owned()),
+            Self::EncodedSlash => Some("the path has an escaped slash".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Whether the rest of the connection cannot be trusted or is not wanted.
+    const fn closes(&self) -> bool {
+        matches!(
+            self,
+            Self::TransferCoding
+                | Self::BodyTooLarge
+                | Self::Forward(ForwardError::Body(
+                    BodyError::TooLarge | BodyError::Stalled | BodyError::Broken
+                ))
+        )
+    }
+}
+
+/// What refusals of this gateway have in common.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// Where the help pages stand, with a slash at the end.
+    pub(crate) problem_base: Box<str>,
+    /// Safe in a quoted string.
+    pub(crate) realm: Box<str>,
+}
+
+/// The limits that a refusal may name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NamedLimits {
+    pub(crate) header_bytes: usize,
+    pub(crate) target_bytes: usize,
+    pub(crate) body_bytes: Option<u64>,
+}
+
+/// The request that is refused, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Setting<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) policy: &'a Policy,
+    pub(crate) route: Option<&'a Route>,
+    pub(crate) requirement: Option<&'a Requirement>,
+    pub(crate) limits: NamedLimits,
+    pub(crate) now: UnixTime,
+    pub(crate) method: &'a Method,
+    pub(crate) version: Version,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) id: Uuid,
+}
+
+impl Setting<'_> {
+    fn disclosure(&self) -> Disclosure {
+        self.route
+            .map_or(Disclosure::Full, |route| route.disclosure)
+    }
+}
+
+/// Makes the response that refuses a request.
+pub(crate) fn respond(rejection: &Rejection, setting: &Setting<'_>) -> Response<Body> {
+    let reason = rejection.reason();
+    let words = words::of(rejection, setting);
+    let mut response = match grpc::content_type(setting.headers) {
+        Some(content_type) => grpc::respond(reason, &words, setting, content_type),
+        None => respond_http(rejection, words, setting),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if reason.challenges() {
+        headers.insert(WWW_AUTHENTICATE, challenge::value(rejection, setting));
+    }
+    if matches!(reason.status().as_u16(), 429 | 503) {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_SECS.into());
+    }
+    if let (Rejection::MethodNotAllowed, Some(route)) = (rejection, setting.route)
+        && let Ok(allow) = HeaderValue::from_str(&route.allow())
+    {
+        headers.insert(ALLOW, allow);
+    }
+    if rejection.closes() && setting.version < Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(cors) = setting.route.and_then(|route| route.cors.as_ref()) {
+        cors.write(setting.headers.get(ORIGIN), headers);
+    }
+    response
+}
+
+fn respond_http(
+    rejection: &Rejection,
+    words: words::Words<'_>,
+    setting: &Setting<'_>,
+) -> Response<Body> {
+    let problem = problem::of(rejection, words, setting);
+    let (content_type, body) = if prefers_html(setting.headers) {
+        ("text/html; charset=utf-8", problem.html().into_bytes())
+    } else {
+        ("application/problem+json", problem.json())
+    };
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = rejection.reason().status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if *setting.method == Method::HEAD {
+        headers.insert(CONTENT_LENGTH, body.len().into());
+    } else {
+        *response.body_mut() = Body::Fixed(body.into());
+    }
+    response
+}
+
+/// A browser that shows a page to a person: it names HTML and no JSON.
+pub(crate) fn prefers_html(headers: &HeaderMap) -> bool {
+    headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html") && !accept.contains("json"))
+}

@@ -1,0 +1,134 @@
+//! TLS of the listeners: rustls with aws-lc-rs, the one crypto provider of the program.
+//!
+//! TLS 1.2 and 1.3 with rustls' own suites and the hybrid post-quantum key exchange where the
+//! client offers it. No early data: it can be replayed. Session tickets are on, one ticketer for
+//! all workers, so that a client may resume at any of them; without tickets rustls sends nothing
+//! after the handshake, and a client with delayed acknowledgements waits 40 ms.
+
+pub(crate) mod certificates;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::http::serve::Protocol;
+use certificates::{Certificates, Served};
+
+/// Plain text that rustls keeps for a slow reader before it stops taking more.
+const PLAINTEXT_BUFFER_MAX: usize = 64 * 1024;
+
+/// The oldest version that a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MinVersion {
+    Tls12,
+    Tls13,
+}
+
+/// A listener's side of TLS.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    acceptor: TlsAcceptor,
+    certificates: Arc<Certificates>,
+    handshake_max: Duration,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls")
+            .field("certificates", &self.certificates)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a handshake did not end in a connection: the `result` of `tls_handshakes_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandshakeError {
+    Timeout,
+    Failed,
+}
+
+/// A connection after its handshake.
+#[derive(Debug)]
+pub(crate) struct Accepted<S> {
+    pub(crate) stream: TlsStream<S>,
+    pub(crate) protocol: Protocol,
+    /// The certificate that was served: requests for other hosts are misdirected.
+    pub(crate) served: Arc<Served>,
+}
+
+impl Tls {
+    /// TLS for a listener.
+    ///
+    /// # Errors
+    /// The provider gives no random bytes or does not support the versions.
+    pub(crate) fn new(
+        certificates: Certificates,
+        min_version: MinVersion,
+        protocols: &[Protocol],
+        handshake_max: Duration,
+    ) -> Result<Self, rustls::Error> {
+        let certificates = Arc::new(certificates);
+        let versions: &[_] = match min_version {
+            MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            MinVersion::Tls13 => &[&rustls::version::TLS13],
+        };
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(versions)?
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::clone(&certificates) as _);
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|protocol| match protocol {
+                Protocol::Http1 => b"http/1.1".to_vec(),
+                Protocol::Http2 => b"h2".to_vec(),
+            })
+            .collect();
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        // One ticket is what a client uses; the second costs a record.
+        config.send_tls13_tickets = 1;
+        Ok(Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            certificates,
+            handshake_max,
+        })
+    }
+
+    pub(crate) fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// Shakes hands within the limit.
+    ///
+    /// # Errors
+    /// The client is too slow, or it and we do not agree.
+    pub(crate) async fn accept<S>(&self, stream: S) -> Result<Accepted<S>, HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let handshake = self.acceptor.accept(stream);
+        let mut stream = tokio::time::timeout(self.handshake_max, handshake)
+            .await
+            .map_err(|_| HandshakeError::Timeout)?
+            .map_err(|_: io::Error| HandshakeError::Failed)?;
+        let connection = &mut stream.get_mut().1;
+        connection.set_buffer_limit(Some(PLAINTEXT_BUFFER_MAX));
+        let protocol = match connection.alpn_protocol() {
+            Some(b"h2") => Protocol::Http2,
+            // A client without ALPN speaks HTTP/1.1 (RFC 9113 section 3.2).
+            _ => Protocol::Http1,
+        };
+        let served = self.certificates.choose(connection.server_name());
+        Ok(Accepted {
+            stream,
+            protocol,
+            served,
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! One downstream connection from its handshake to its end.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::{Drain, Listener};
+use crate::gateway::{Downstream, Gateway, Lane};
+use crate::http::deadline::{Activity, Timed};
+use crate::http::serve::{Protocol, serve};
+use crate::listen::admission::Admitted;
+use crate::tls::certificates::Served;
+
+/// What a connection is served with.
+pub(super) struct Connection {
+    pub(super) lane: Arc<Lane>,
+    pub(super) listener: Arc<Listener>,
+    pub(super) peer: IpAddr,
+    pub(super) drain: Drain,
+    pub(super) _admitted: Admitted,
+    pub(super) _alive: mpsc::Sender<()>,
+}
+
+impl Connection {
+    pub(super) async fn serve(self, stream: TcpStream) {
+        let counts = &self.listener.counts;
+        let Some(tls) = &self.listener.tls else {
+            let protocol = self.listener.clear_text;
+            return self.speak(stream, protocol, None).await;
+        };
+        match tls.accept(stream).await {
+            Ok(accepted) => {
+                counts.handshake(Ok(()));
+                self.speak(accepted.stream, accepted.protocol, Some(accepted.served))
+                    .await;
+            }
+            Err(error) => counts.handshake(Err(error)),
+        }
+    }
+
+    async fn speak<S>(&self, stream: S, protocol: Protocol, served: Option<Arc<Served>>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let activity = Arc::new(Activity::default());
+        let multiplexed = protocol == Protocol::Http2;
+        let stream = Timed::new(
+            stream,
+            self.listener.waits,
+            multiplexed,
+            Arc::clone(&activity),
+        );
+        let downstream = Arc::new(Downstream {
+            lane: Arc::clone(&self.lane),
+            front: Arc::clone(&self.listener.front),
+            peer: self.peer,
+            served,
+            activity,
+        });
+        let answer = move |request| Gateway::answer(Arc::clone(&downstream), request);
+        let drained = self.drain.clone().begun();
+        let end = serve(stream, protocol, self.listener.messages, answer, drained).await;
+        if let Err(error) = end {
+            self.listener.counts.protocol_error(error);
+        }
+    }
+}
