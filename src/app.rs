@@ -80,6 +80,7 @@ pub struct Running {
     drain: watch::Sender<bool>,
     workers: Vec<JoinHandle<io::Result<usize>>>,
     control: JoinHandle<()>,
+    audit_writer: Option<JoinHandle<()>>,
     stop_control: oneshot::Sender<()>,
 }
 
@@ -123,6 +124,10 @@ impl Running {
         }
         let _ = self.stop_control.send(());
         let _ = self.control.join();
+        // With workers and control gone nobody can queue a line any more.
+        if let Some(writer) = self.audit_writer {
+            let _ = writer.join();
+        }
         cut
     }
 }
@@ -181,7 +186,7 @@ pub fn start(
             .map(|upstream| Arc::clone(&upstream.name))
             .collect(),
     };
-    let audit = Audit::start(config.audit, labels.upstreams.clone(), audit_out)?;
+    let (audit, audit_writer) = Audit::start(config.audit, labels.upstreams.clone(), audit_out)?;
     let metrics = Arc::new(Metrics::new(labels, workers));
     let revocations = Arc::new(Revocations::default());
     let (key_requests, asked) = KeyRequests::channel(KEY_WAIT_MAX);
@@ -269,6 +274,7 @@ pub fn start(
         drain,
         workers: threads,
         control,
+        audit_writer,
         stop_control,
     })
 }

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::cache::{TokenCache, TokenDigest};
-use super::claims;
 use super::error::{AuthenticationError, IssuerNearMiss, Malformed, Refused};
 use super::jws::{self, Jws};
 use super::principal::Verified;
 use super::{Ask, CacheUse, Notes};
+use super::{claims, extract};
 use crate::clock::UnixTime;
 use crate::keys::{KeySet, Lookup, Verifier};
 use crate::oauth::{Algorithm, Json};
@@ -169,7 +169,12 @@ impl From<Refused> for Failure {
 
 /// Takes the token apart and checks its signature.
 fn anew(ask: &Ask<'_>, notes: &mut Notes, trace: &mut Trace) -> Result<Arc<Verified>, Failure> {
-    let jws = jws::parse(ask.token).map_err(Refused::from)?;
+    let jws = jws::parse(ask.token).map_err(|error| {
+        Refused::from(match (&error, extract::near_miss(ask.token)) {
+            (AuthenticationError::Malformed(_), Some(near)) => AuthenticationError::Malformed(near),
+            _ => error,
+        })
+    })?;
     trace.pass(Step::Format, || {
         "three parts of base64url, two JSON objects".to_owned()
     });

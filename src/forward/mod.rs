@@ -14,9 +14,10 @@ mod upstream;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderMap, Method, Response, Uri, Version};
+use tokio::time::Instant;
 
 use crate::authorize::Permit;
 use crate::http::Body;
@@ -58,23 +59,24 @@ pub(crate) async fn forward(
     pools: &Pools,
     outgoing: &Outgoing<'_>,
     body: LimitedBody,
+    started: Instant,
 ) -> Result<Forwarded, ForwardError> {
     let pool = pools.of(outgoing.route.upstream)?;
     let upstream = pool.upstream();
-    let started = Instant::now();
     let has_body = !http_body::Body::is_end_stream(&body);
     let replayable = !has_body && outgoing.method.is_safe();
     let mut body = Some(body);
     let mut retries = 0;
+    let mut now = started;
     loop {
-        let mut connection = pool.connection().await?;
+        let mut connection = pool.connection(now).await?;
         let reused = connection.reused();
         let framing = request::framing(outgoing, body.as_ref());
         request::write_head(&mut connection.outgoing, outgoing, upstream, framing);
         let upload = if has_body { body.take() } else { None };
         let transfer = http1::Transfer::new(connection, upload, framing);
         match transfer
-            .response(outgoing.method, upstream.limits.response_max)
+            .response(outgoing.method, upstream.limits.response_max, now)
             .await
         {
             Ok(mut response) => {
@@ -90,6 +92,7 @@ pub(crate) async fn forward(
                 if reused && replayable && retries < upstream.limits.retries =>
             {
                 retries += 1;
+                now = Instant::now();
             }
             Err(error) => return Err(error),
         }

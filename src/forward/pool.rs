@@ -95,11 +95,12 @@ impl Pools {
 
     /// Closes kept connections that are past their time.
     pub(crate) fn close_old(&self) {
+        let now = Instant::now();
         for pool in &self.0 {
             let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
             let (keep, old) = idle
                 .drain(..)
-                .partition(|connection| pool.is_fresh(connection));
+                .partition(|connection| pool.is_fresh(connection, now));
             *idle = keep;
             drop(idle);
             // Dropped outside the lock: a slot tells the pool.
@@ -114,8 +115,11 @@ impl Pool {
     }
 
     /// A connection to use: kept, new, or the next that comes free.
-    pub(super) async fn connection(self: &Arc<Self>) -> Result<Connection, ForwardError> {
-        if let Some(connection) = self.kept() {
+    pub(super) async fn connection(
+        self: &Arc<Self>,
+        now: Instant,
+    ) -> Result<Connection, ForwardError> {
+        if let Some(connection) = self.kept(now) {
             return Ok(connection);
         }
         match self.slot() {
@@ -150,7 +154,7 @@ impl Pool {
             let mut freed = std::pin::pin!(self.freed.notified());
             // Listen before looking, so that what comes free in between is not missed.
             freed.as_mut().enable();
-            if let Some(connection) = self.kept() {
+            if let Some(connection) = self.kept(Instant::now()) {
                 return Ok(connection);
             }
             if let Some(slot) = self.slot() {
@@ -163,24 +167,24 @@ impl Pool {
     }
 
     /// The warmest kept connection that is still good.
-    fn kept(&self) -> Option<Connection> {
+    fn kept(&self, now: Instant) -> Option<Connection> {
         loop {
             let connection = {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
                 idle.pop()?
             };
-            if self.is_fresh(&connection) && connection.is_quiet() {
+            if self.is_fresh(&connection, now) && connection.is_quiet() {
                 return Some(connection);
             }
         }
     }
 
-    fn is_fresh(&self, connection: &Connection) -> bool {
+    fn is_fresh(&self, connection: &Connection, now: Instant) -> bool {
         let limits = &self.upstream.limits;
-        connection.opened.elapsed() < limits.age_max
+        now.duration_since(connection.opened) < limits.age_max
             && connection
                 .idle_since
-                .is_none_or(|since| since.elapsed() < limits.idle_max)
+                .is_none_or(|since| now.duration_since(since) < limits.idle_max)
     }
 
     fn slot(self: &Arc<Self>) -> Option<Slot> {

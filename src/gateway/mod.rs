@@ -167,9 +167,9 @@ impl Gateway {
             permit: &permit,
             reserved: &self.reserved,
         };
-        let started = std::time::Instant::now();
+        let started = tokio::time::Instant::now();
         let body = LimitedBody::new(body, downstream.front.body);
-        let forwarded = forward::forward(&downstream.lane.pools, &outgoing, body).await;
+        let forwarded = forward::forward(&downstream.lane.pools, &outgoing, body, started).await;
         let notes = |status, took, retries| {
             Some(UpstreamNotes {
                 index: route.upstream.0,

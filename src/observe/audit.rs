@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use serde::Serialize;
 
@@ -21,6 +22,9 @@ const QUEUE_MAX: usize = 8192;
 const KID_CHARS_MAX: usize = 64;
 /// Lines are handed to the system in blocks of about this size.
 const BLOCK_BYTES: usize = 64 * 1024;
+/// A line waits this long for others to go with it: waking the writer for each would cost the
+/// workers more than the line.
+const GATHER: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// What happens to subjects and token ids in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +130,8 @@ struct DecisionLine<'a> {
 }
 
 impl Audit {
-    /// Starts the writer. `upstreams` are the names by place.
+    /// Starts the writer. `upstreams` are the names by place. The writer ends, with everything
+    /// written, when the last handle of the audit is dropped.
     ///
     /// # Errors
     /// The system gives no random bytes for the key of the hashes, or no thread.
@@ -134,19 +139,19 @@ impl Audit {
         settings: AuditSettings,
         upstreams: Vec<Arc<str>>,
         out: impl Write + Send + 'static,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<(Self, Option<JoinHandle<()>>)> {
         let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key).map_err(|_| std::io::Error::other("no random bytes"))?;
-        let queue = if settings.on {
+        let (queue, writer) = if settings.on {
             let (sender, receiver) = sync_channel(QUEUE_MAX);
-            std::thread::Builder::new()
+            let writer = std::thread::Builder::new()
                 .name("audit".into())
                 .spawn(move || write_lines(&receiver, out))?;
-            Some(sender)
+            (Some(sender), Some(writer))
         } else {
-            None
+            (None, None)
         };
-        Ok(Self {
+        let audit = Self {
             settings,
             queue,
             key: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key),
@@ -156,7 +161,8 @@ impl Audit {
             written: AtomicU64::new(0),
             sampled_out: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-        })
+        };
+        Ok((audit, writer))
     }
 
     /// Whether the line of an exchange with this outcome is to be written. Asked once for each.
@@ -278,6 +284,7 @@ fn shown(text: &str) -> String {
 /// Writes what is queued in blocks, and ends when nobody can queue any more.
 fn write_lines(queue: &Receiver<Vec<u8>>, mut out: impl Write) {
     while let Ok(mut block) = queue.recv() {
+        pause();
         while block.len() < BLOCK_BYTES {
             let Ok(line) = queue.try_recv() else { break };
             block.extend_from_slice(&line);
@@ -286,6 +293,14 @@ fn write_lines(queue: &Receiver<Vec<u8>>, mut out: impl Write) {
         // and they say so by the lines that never come.
         let _ = out.write_all(&block).and_then(|()| out.flush());
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the writer's own thread; nobody waits for it"
+)]
+fn pause() {
+    std::thread::sleep(GATHER);
 }
 
 /// A bucket that holds one second's worth and fills by the clock.

@@ -4,10 +4,11 @@
 //! shared between cores. Labels are places in configured lists, which bounds the series; every
 //! reason of a route is shown at 0 from the start. Only this file knows the `prometheus` crate.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use prometheus::core::Collector;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram as HistogramProto, LabelPair, Metric, MetricFamily,
@@ -15,7 +16,7 @@ use prometheus::proto::{
 };
 use prometheus::{Encoder, TextEncoder};
 
-use super::exchange::{CacheLabel, Exchange, MethodLabel, Outcome};
+use super::exchange::{CacheLabel, Exchange, MethodLabel, Outcome, UpstreamNotes};
 use super::histogram::{Histogram, OWN_BOUNDS, REQUEST_BOUNDS};
 use crate::verdict::Reason;
 
@@ -48,18 +49,28 @@ pub(crate) struct WorkerCells(Mutex<Cells>);
 
 type RouteIndex = Option<usize>;
 
+/// Maps with few entries, each looked up on every request: the hash is the cheap one, and the keys
+/// are of closed lists.
 #[derive(Debug)]
 struct Cells {
     requests: HashMap<(RouteIndex, MethodLabel, u16), u64>,
     durations: HashMap<RouteIndex, Histogram>,
     overhead: Histogram,
     decisions: HashMap<(RouteIndex, Option<usize>, Option<Reason>), u64>,
-    verifications: BTreeMap<&'static str, Histogram>,
+    verifications: HashMap<&'static str, Histogram>,
     cache: [u64; CacheLabel::ALL.len()],
-    upstream_requests: HashMap<(usize, &'static str), u64>,
-    upstream_durations: HashMap<usize, Histogram>,
-    upstream_retries: HashMap<usize, u64>,
+    upstreams: HashMap<usize, UpstreamCells>,
 }
+
+#[derive(Debug)]
+struct UpstreamCells {
+    by_class: [u64; STATUS_CLASSES.len()],
+    durations: Histogram,
+    retries: u64,
+}
+
+/// The classes of a response; the first is for none.
+const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl Default for Cells {
     fn default() -> Self {
@@ -68,12 +79,41 @@ impl Default for Cells {
             durations: HashMap::new(),
             overhead: Histogram::new(OWN_BOUNDS),
             decisions: HashMap::new(),
-            verifications: BTreeMap::new(),
+            verifications: HashMap::new(),
             cache: [0; CacheLabel::ALL.len()],
-            upstream_requests: HashMap::new(),
-            upstream_durations: HashMap::new(),
-            upstream_retries: HashMap::new(),
+            upstreams: HashMap::new(),
         }
+    }
+}
+
+impl Default for UpstreamCells {
+    fn default() -> Self {
+        Self {
+            by_class: [0; STATUS_CLASSES.len()],
+            durations: Histogram::new(REQUEST_BOUNDS),
+            retries: 0,
+        }
+    }
+}
+
+impl UpstreamCells {
+    fn record(&mut self, upstream: &UpstreamNotes) {
+        let class = upstream
+            .status
+            .map_or(0, |status| usize::from(status / 100));
+        if let Some(count) = self.by_class.get_mut(class.min(STATUS_CLASSES.len() - 1)) {
+            *count += 1;
+        }
+        self.durations.observe(upstream.took);
+        self.retries += u64::from(upstream.retries);
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.by_class.iter_mut().zip(other.by_class) {
+            *mine += theirs;
+        }
+        self.durations.add(&other.durations);
+        self.retries += other.retries;
     }
 }
 
@@ -111,35 +151,15 @@ impl WorkerCells {
                 .observe(took);
         }
         let mut own = took;
-        if let Some(upstream) = exchange.upstream {
+        if let Some(upstream) = &exchange.upstream {
             own = own.saturating_sub(upstream.took);
-            let class = status_class(upstream.status);
-            *cells
-                .upstream_requests
-                .entry((upstream.index, class))
-                .or_default() += 1;
             cells
-                .upstream_durations
+                .upstreams
                 .entry(upstream.index)
-                .or_insert_with(|| Histogram::new(REQUEST_BOUNDS))
-                .observe(upstream.took);
-            if upstream.retries > 0 {
-                *cells.upstream_retries.entry(upstream.index).or_default() +=
-                    u64::from(upstream.retries);
-            }
+                .or_default()
+                .record(upstream);
         }
         cells.overhead.observe(own);
-    }
-}
-
-const fn status_class(status: Option<u16>) -> &'static str {
-    match status {
-        None => "none",
-        Some(..=199) => "1xx",
-        Some(..=299) => "2xx",
-        Some(..=399) => "3xx",
-        Some(..=499) => "4xx",
-        Some(_) => "5xx",
     }
 }
 
@@ -190,20 +210,12 @@ impl Metrics {
         let mut decisions = self.decisions_at_zero();
         let mut verifications: BTreeMap<&str, Histogram> = BTreeMap::new();
         let mut cache = [0; CacheLabel::ALL.len()];
-        let mut upstream_requests: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-        let mut upstream_durations: BTreeMap<&str, Histogram> = BTreeMap::new();
-        let mut upstream_retries: BTreeMap<&str, u64> = self
+        let mut upstreams: BTreeMap<&str, UpstreamCells> = self
             .labels
             .upstreams
             .iter()
-            .map(|name| (&**name, 0))
+            .map(|name| (&**name, UpstreamCells::default()))
             .collect();
-        let upstream = |index: usize| {
-            self.labels
-                .upstreams
-                .get(index)
-                .map_or("other", |name| name)
-        };
         for worker in &self.workers {
             let cells = worker.0.lock().unwrap_or_else(PoisonError::into_inner);
             for ((route, method, status), count) in &cells.requests {
@@ -231,16 +243,10 @@ impl Metrics {
             for (sum, count) in cache.iter_mut().zip(cells.cache) {
                 *sum += count;
             }
-            for ((index, class), count) in &cells.upstream_requests {
-                *upstream_requests
-                    .entry((upstream(*index), *class))
-                    .or_default() += count;
-            }
-            for (index, histogram) in &cells.upstream_durations {
-                add(&mut upstream_durations, upstream(*index), histogram);
-            }
-            for (index, count) in &cells.upstream_retries {
-                *upstream_retries.entry(upstream(*index)).or_default() += count;
+            for (index, cells) in &cells.upstreams {
+                let name = self.labels.upstreams.get(*index);
+                let name = name.map_or("other", |name| name);
+                upstreams.entry(name).or_default().add(cells);
             }
         }
         vec![
@@ -312,25 +318,28 @@ impl Metrics {
                 "bearward_upstream_requests_total",
                 "Requests sent to upstreams, by the class of their response.",
                 MetricType::COUNTER,
-                upstream_requests.iter().map(|((name, class), count)| {
-                    counter(&[("upstream", name), ("status_class", class)], *count)
+                upstreams.iter().flat_map(|(name, cells)| {
+                    let classes = STATUS_CLASSES.iter().zip(cells.by_class);
+                    classes.map(|(class, count)| {
+                        counter(&[("upstream", name), ("status_class", class)], count)
+                    })
                 }),
             ),
             family(
                 "bearward_upstream_request_duration_seconds",
                 "From sending a request to its response's header.",
                 MetricType::HISTOGRAM,
-                upstream_durations
+                upstreams
                     .iter()
-                    .map(|(name, h)| histogram(&[("upstream", name)], h)),
+                    .map(|(name, cells)| histogram(&[("upstream", name)], &cells.durations)),
             ),
             family(
                 "bearward_upstream_retries_total",
                 "Requests sent again.",
                 MetricType::COUNTER,
-                upstream_retries
+                upstreams
                     .iter()
-                    .map(|(name, count)| counter(&[("upstream", name)], *count)),
+                    .map(|(name, cells)| counter(&[("upstream", name)], cells.retries)),
             ),
         ]
     }

@@ -10,8 +10,9 @@ mod route;
 mod store;
 mod table;
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use crate::keys::KeySet;
 

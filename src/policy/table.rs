@@ -3,8 +3,9 @@
 //! Each look-up is a hash probe a path segment, so ten thousand routes cost what ten do. A host
 //! that has routes of its own still falls to the routes for any host when none of its own match.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use super::{PathPattern, Route};
 use crate::http::host::HostPattern;

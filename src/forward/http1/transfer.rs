@@ -79,8 +79,9 @@ impl Transfer {
         mut self,
         method: &Method,
         wait_max: Duration,
+        now: Instant,
     ) -> Result<Response<Body>, ForwardError> {
-        let mut deadline = Instant::now() + wait_max;
+        let mut deadline = now + wait_max;
         let head = std::future::poll_fn(|context| {
             self.poll_response(context, method, wait_max, &mut deadline)
         })
