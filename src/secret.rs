@@ -8,25 +8,25 @@ use zeroize::Zeroizing;
 
 /// Secret bytes. Comparison is in constant time.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<Vec<u8>>);
+pub(crate) struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
     /// Takes the bytes over.
     #[must_use]
-    pub fn new(bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
     /// The bytes; whoever calls this answers for where they go.
     #[must_use]
-    pub fn expose(&self) -> &[u8] {
+    pub(crate) fn expose(&self) -> &[u8] {
         &self.0
     }
 
     /// Compares in a time that depends on the lengths alone, so that a secret cannot be guessed
     /// byte by byte.
     #[must_use]
-    pub fn matches(&self, other: &[u8]) -> bool {
+    pub(crate) fn matches(&self, other: &[u8]) -> bool {
         aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, other).is_ok()
     }
 }

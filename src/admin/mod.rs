@@ -94,7 +94,7 @@ async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Answ
     if scope == Scope::Everything
         && let Err(refusal) = admin.guard_origin(&parts.headers)
     {
-        return refusal;
+        return *refusal;
     }
     match parts.uri.path() {
         "/livez" => text(
@@ -135,17 +135,17 @@ async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Answ
 
 impl Admin {
     /// Refuses what a foreign page could send through an operator's browser.
-    fn guard_origin(&self, headers: &http::HeaderMap) -> Result<(), Answer> {
+    fn guard_origin(&self, headers: &http::HeaderMap) -> Result<(), Box<Answer>> {
         let host = headers
             .get(HOST)
             .and_then(|host| Authority::try_from(host.as_bytes()).ok())
             .map(|authority| authority.host().to_ascii_lowercase());
         let allowed = |host: &str| self.allowed_hosts.iter().any(|allowed| allowed == host);
         if !host.is_some_and(|host| allowed(&host)) {
-            return Err(problem(
+            return Err(Box::new(problem(
                 StatusCode::MISDIRECTED_REQUEST,
                 "this host is not in admin.allowed_hosts",
-            ));
+            )));
         }
         let foreign = headers.get(ORIGIN).is_some_and(|origin| {
             let origin = origin
@@ -157,10 +157,10 @@ impl Admin {
                 .is_some_and(|host| allowed(&host))
         });
         if foreign {
-            return Err(problem(
+            return Err(Box::new(problem(
                 StatusCode::FORBIDDEN,
                 "a page of another origin may not ask this",
-            ));
+            )));
         }
         Ok(())
     }

@@ -108,7 +108,8 @@ mod tests {
     fn one_header() {
         let malformed = |how| Err(AuthenticationError::Malformed(how));
         let other = |bare_token| Err(SchemeUnsupported { bare_token });
-        let cases: &[(&[u8], Result<&[u8], AuthenticationError>)] = &[
+        type Extracted<'a> = Result<&'a [u8], AuthenticationError>;
+        let cases: &[(&[u8], Extracted<'_>)] = &[
             (b"Bearer a.b.c", Ok(b"a.b.c")),
             (b"bEaReR    a.b.c", Ok(b"a.b.c")),
             (b"Bearer a.b.c ", Ok(b"a.b.c")),

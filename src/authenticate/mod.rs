@@ -40,6 +40,15 @@ pub(crate) struct Ask<'a> {
     pub(crate) token_bytes_max: usize,
 }
 
+/// A request as this stage sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credentialed<'a> {
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) token_bytes_max: usize,
+    pub(crate) route: &'a Route,
+    pub(crate) now: UnixTime,
+}
+
 /// What deciding did, for metrics and the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Notes {
@@ -86,21 +95,24 @@ impl Authenticator {
         &self.cache
     }
 
-    /// The caller of a request with these headers. Returns the policy by which it was decided: a
-    /// newer one than the caller's if keys came while the request waited for them.
+    /// The caller of a request. `policy` is replaced by the one that decided: a newer one than it
+    /// was if keys came while the request waited for them.
     ///
     /// # Errors
     /// The credential or the token was refused.
     pub(crate) async fn authenticate(
         &self,
-        headers: &HeaderMap,
-        token_bytes_max: usize,
-        route: &Route,
+        request: Credentialed<'_>,
         policy: &mut Arc<Policy>,
         store: &PolicyStore,
-        now: UnixTime,
         notes: &mut Notes,
     ) -> Result<Caller, Refused> {
+        let Credentialed {
+            headers,
+            token_bytes_max,
+            route,
+            now,
+        } = request;
         if matches!(route.access, Access::Open) {
             return Ok(Caller::Anonymous);
         }

@@ -10,15 +10,15 @@ mod diagnostic;
 mod keys;
 mod raw;
 mod settings;
+mod suggest;
+mod typed;
 mod value;
 
 use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Report, Severity};
 pub use settings::Config;
-pub(crate) use settings::{
-    AdminSettings, Binding, IssuerSettings, JwksSettings, KeySourceSettings, ListenerSettings,
-};
+pub(crate) use settings::{IssuerSettings, JwksSettings, KeySourceSettings, ListenerSettings};
 
 /// Reads and checks a configuration file. Talks to no network.
 ///

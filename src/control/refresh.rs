@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{KeySource, KeyStatus};
+use crate::clock::UnixTime;
 use crate::config::JwksSettings;
 use crate::gateway::Gateway;
 use crate::keys::{KeyRequest, KeySet};
@@ -37,8 +38,9 @@ pub(crate) struct Keeper<S> {
     settings: JwksSettings,
     source: S,
     current: Option<Arc<KeySet>>,
-    /// When the current set was last seen at the provider.
+    /// When the current set was last seen at the provider: for its hard limit, and for people.
     seen: Option<Instant>,
+    checked_at: Option<UnixTime>,
     failures: u32,
     next: Instant,
     unknown: HashSet<Option<Box<str>>>,
@@ -65,6 +67,7 @@ impl<S: KeySource> Keeper<S> {
             source,
             current: None,
             seen: None,
+            checked_at: None,
             failures: 0,
             next: now,
             unknown: HashSet::new(),
@@ -137,8 +140,11 @@ impl<S: KeySource> Keeper<S> {
         match fetched {
             Ok((keys, skipped)) => {
                 self.status.successes.fetch_add(1, Ordering::Relaxed);
-                let now = self.gateway.clock.now().secs();
-                self.status.last_success.store(now, Ordering::Relaxed);
+                let now = self.gateway.clock.now();
+                self.checked_at = Some(now);
+                self.status
+                    .last_success
+                    .store(now.secs(), Ordering::Relaxed);
                 self.status
                     .skipped
                     .store(skipped.len() as u64, Ordering::Relaxed);
@@ -168,18 +174,18 @@ impl<S: KeySource> Keeper<S> {
         }
     }
 
-    /// Publishes a set, unless it is the one that stands.
+    /// Takes a set that the provider gave. An equal one keeps its place, and with it everything
+    /// that was verified by it.
     fn take_in(&mut self, keys: KeySet) {
-        if self
+        let same = self
             .current
             .as_ref()
-            .is_some_and(|current| current.same_keys(&keys))
-        {
-            return;
+            .is_some_and(|current| current.same_keys(&keys));
+        if !same {
+            tracing::info!(issuer = %self.status.name, keys = keys.len(), "the issuer's keys changed");
+            self.unknown.clear();
+            self.current = Some(Arc::new(keys));
         }
-        tracing::info!(issuer = %self.status.name, keys = keys.len(), "the issuer's keys changed");
-        self.unknown.clear();
-        self.current = Some(Arc::new(keys));
         self.publish();
     }
 
@@ -198,11 +204,11 @@ impl<S: KeySource> Keeper<S> {
     }
 
     fn publish(&self) {
-        let policy = self
-            .gateway
-            .policy
-            .load()
-            .with_keys(self.id, self.current.clone());
+        let policy =
+            self.gateway
+                .policy
+                .load()
+                .with_keys(self.id, self.current.clone(), self.checked_at);
         self.gateway.policy.publish(policy);
     }
 }

@@ -98,7 +98,8 @@ impl DevelopmentKey {
             private: Secret::new(private),
         };
         if !alg.is_hmac() {
-            key.jwk().ok_or(DevelopmentKeyError::Pem(alg.name()))?;
+            key.jwk()
+                .ok_or_else(|| DevelopmentKeyError::Pem(alg.name()))?;
         }
         Ok(key)
     }

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use crate::authenticate::{Authenticator, Caller, Notes};
+use crate::authenticate::{Authenticator, Caller, Credentialed, Notes};
 use crate::authorize::authorize;
 use crate::clock::{Clock, UnixTime};
 use crate::forward::{self, Outgoing, Pools};
@@ -240,17 +240,15 @@ impl Gateway {
         progress.rule = Some(rule);
         recorder.exchange.rule = Some(rule);
         let mut notes = Notes::default();
+        let request = Credentialed {
+            headers: &parts.headers,
+            token_bytes_max: front.token_bytes_max,
+            route,
+            now: progress.now,
+        };
         let caller = self
             .authenticator
-            .authenticate(
-                &parts.headers,
-                front.token_bytes_max,
-                route,
-                &mut progress.policy,
-                &self.policy,
-                progress.now,
-                &mut notes,
-            )
+            .authenticate(request, &mut progress.policy, &self.policy, &mut notes)
             .await;
         recorder.decided(&notes);
         let caller = caller.map_err(|refused| Rejection::Authentication(Box::new(refused)))?;

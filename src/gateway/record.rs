@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Response;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
 use super::Lane;
 use crate::authenticate::{CacheUse, Notes, Principal};
@@ -100,6 +100,7 @@ impl Recorder {
         response.map(|body| match body {
             Body::Streamed(_) => Body::streamed(Recorded {
                 body,
+                failed: None,
                 recorder: self,
             }),
             whole => whole,
@@ -137,6 +138,8 @@ fn note_token(exchange: &mut Exchange, principal: &Principal) {
 /// A streamed body with its record.
 struct Recorded {
     body: Body,
+    /// An error that waits its turn.
+    failed: Option<BodyError>,
     recorder: Recorder,
 }
 
@@ -148,9 +151,17 @@ impl http_body::Body for Recorded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let poll = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Err(error))) = &poll {
+        if let Poll::Ready(Some(Err(error))) = poll {
             self.recorder.exchange.cause = Some(error.to_string());
+            // hyper drops what it has not written yet when a body fails. One turn later it has
+            // written it, and the client gets as much as there was before the connection breaks.
+            self.failed = Some(error);
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         poll
     }

@@ -126,11 +126,6 @@ impl LimitedBody {
         }
     }
 
-    /// The unread body, for draining.
-    pub(crate) fn into_inner(self) -> Incoming {
-        self.inner
-    }
-
     fn poll_gap(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let gap_max = self.limits.gap_max;
         let gap = self

@@ -9,21 +9,20 @@ pub(crate) mod pem;
 mod request;
 mod verification_key;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::oauth::Algorithm;
 
 pub(crate) use jwks::Skipped;
 pub(crate) use request::{KeyRequest, KeyRequests};
-pub(crate) use verification_key::{KeyIdentity, VerificationKey, Verifier, WeakSecret};
+pub(crate) use verification_key::{KeyIdentity, VerificationKey, Verifier};
 
 /// The usable keys of one issuer at one moment. Immutable; a refresh makes a new one.
 #[derive(Debug)]
 pub(crate) struct KeySet {
     keys: Vec<VerificationKey>,
     by_kid: HashMap<Box<str>, Vec<usize>>,
-    identities: HashSet<KeyIdentity>,
     generation: u64,
 }
 
@@ -48,15 +47,9 @@ impl KeySet {
                 by_kid.entry(kid.into()).or_default().push(index);
             }
         }
-        let identities = keys
-            .iter()
-            .flat_map(VerificationKey::verifiers)
-            .map(Verifier::identity)
-            .collect();
         Self {
             keys,
             by_kid,
-            identities,
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
         }
     }
@@ -87,11 +80,6 @@ impl KeySet {
         self.by_kid.contains_key(kid)
     }
 
-    /// Whether this very key with this very algorithm is still published.
-    pub(crate) fn holds(&self, identity: &KeyIdentity) -> bool {
-        self.identities.contains(identity)
-    }
-
     /// A number that no other set of this process has.
     pub(crate) const fn generation(&self) -> u64 {
         self.generation
@@ -101,16 +89,9 @@ impl KeySet {
         self.keys.len()
     }
 
-    pub(crate) fn keys(&self) -> &[VerificationKey] {
-        &self.keys
-    }
-
     /// Whether both sets hold the same keys under the same names: then there is nothing to publish.
     pub(crate) fn same_keys(&self, other: &Self) -> bool {
         self.keys.len() == other.keys.len()
-            && self.identities == other.identities
-            && self.by_kid.len() == other.by_kid.len()
-            && self.by_kid.keys().all(|kid| other.by_kid.contains_key(kid))
             && self.keys.iter().all(|key| {
                 other
                     .keys

@@ -45,7 +45,7 @@ pub(crate) struct Verifier {
 #[derive(Debug)]
 enum Material {
     Public(ParsedPublicKey),
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
 }
 
 /// The secret is shorter than the hash (RFC 7518 section 3.2).
@@ -104,7 +104,7 @@ impl VerificationKey {
             verifiers.push(Verifier {
                 alg,
                 identity: KeyIdentity::of(alg, bytes),
-                material: Material::Shared(hmac::Key::new(hash, bytes)),
+                material: Material::Shared(Box::new(hmac::Key::new(hash, bytes))),
             });
         }
         Ok(Self {
@@ -115,10 +115,6 @@ impl VerificationKey {
 
     pub(crate) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
-    }
-
-    pub(crate) fn verifiers(&self) -> &[Verifier] {
-        &self.verifiers
     }
 
     pub(crate) fn verifier(&self, alg: Algorithm) -> Option<&Verifier> {

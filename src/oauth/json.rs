@@ -51,13 +51,6 @@ impl Json {
         }
     }
 
-    pub(crate) fn as_object(&self) -> Option<&Members> {
-        match self {
-            Self::Object(members) => Some(members),
-            _ => None,
-        }
-    }
-
     pub(crate) fn as_f64(&self) -> Option<f64> {
         match self {
             Self::Number(number) => number.as_f64(),
@@ -95,10 +88,6 @@ impl Members {
             .iter()
             .find(|(member, _)| &**member == name)
             .map(|(_, value)| value)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
-        self.0.iter().map(|(name, value)| (&**name, value))
     }
 
     /// A claim by its literal name or, where the name starts with `/`, by RFC 6901 pointer.

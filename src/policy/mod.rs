@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::clock::UnixTime;
 use crate::keys::KeySet;
 
 pub(crate) use issuer::{Issuer, Renewal, strip_application};
@@ -23,7 +24,7 @@ pub(crate) use route::{
     UpstreamId,
 };
 pub(crate) use store::PolicyStore;
-pub(crate) use table::{Collision, ListenerId, Placement, RouteTable};
+pub(crate) use table::{ListenerId, Placement, RouteTable};
 
 /// An issuer's place in the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +36,8 @@ pub(crate) struct TrustedIssuer {
     pub(crate) rules: Arc<Issuer>,
     /// `None`: never loaded, or older than the hard limit.
     pub(crate) keys: Option<Arc<KeySet>>,
+    /// When the provider last confirmed them; `None` for keys of the configuration.
+    pub(crate) checked_at: Option<UnixTime>,
 }
 
 /// The snapshot.
@@ -59,11 +62,17 @@ impl Policy {
         }
     }
 
-    /// This policy with other keys for one issuer.
-    pub(crate) fn with_keys(&self, id: IssuerId, keys: Option<Arc<KeySet>>) -> Self {
+    /// This policy with the keys of one issuer as they were found at a time.
+    pub(crate) fn with_keys(
+        &self,
+        id: IssuerId,
+        keys: Option<Arc<KeySet>>,
+        checked_at: Option<UnixTime>,
+    ) -> Self {
         let mut issuers = self.issuers.clone();
         if let Some(issuer) = issuers.get_mut(id.0) {
             issuer.keys = keys;
+            issuer.checked_at = checked_at;
         }
         Self {
             issuers,

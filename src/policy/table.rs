@@ -17,7 +17,6 @@ pub(crate) struct ListenerId(pub(crate) usize);
 /// All routes, by listener.
 #[derive(Debug)]
 pub(crate) struct RouteTable {
-    routes: Vec<Arc<Route>>,
     listeners: Vec<Hosts>,
 }
 
@@ -60,7 +59,6 @@ impl RouteTable {
     /// Builds the table for a number of listeners, and names every collision.
     pub(crate) fn new(listeners: usize, placements: &[Placement]) -> (Self, Vec<Collision>) {
         let mut table = Self {
-            routes: placements.iter().map(|p| Arc::clone(&p.route)).collect(),
             listeners: (0..listeners).map(|_| Hosts::default()).collect(),
         };
         let mut collisions = Vec::new();
@@ -81,10 +79,6 @@ impl RouteTable {
             }
         }
         (table, collisions)
-    }
-
-    pub(crate) fn routes(&self) -> &[Arc<Route>] {
-        &self.routes
     }
 
     /// The route for a host (lower case, no port) and a path.

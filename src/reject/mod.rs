@@ -109,7 +109,7 @@ pub(crate) struct Site {
 }
 
 /// The limits that a refusal may name.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NamedLimits {
     pub(crate) header_bytes: usize,
     pub(crate) target_bytes: usize,
@@ -136,6 +136,12 @@ impl Setting<'_> {
         self.route
             .map_or(Disclosure::Full, |route| route.disclosure)
     }
+}
+
+/// What a refusal says and what it advises, whatever the route discloses: for the operator.
+pub(crate) fn sentences(rejection: &Rejection, setting: &Setting<'_>) -> (String, String) {
+    let words = words::of(rejection, setting);
+    (words.detail, words.hint)
 }
 
 /// Makes the response that refuses a request.

@@ -7,6 +7,4 @@
 
 mod index;
 
-pub(crate) use index::{
-    Added, Kind, Question, Revocation, RevocationError, Revocations, Revoked, Selector,
-};
+pub(crate) use index::{Added, Kind, Question, Revocation, Revocations, Revoked, Selector};

@@ -25,13 +25,6 @@ impl Trace {
     }
 
     /// A trace that keeps what it is told.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "explanations are a later surface; the property tests read it"
-        )
-    )]
     pub(crate) const fn on() -> Self {
         Self {
             findings: Some(Vec::new()),
@@ -45,7 +38,8 @@ impl Trace {
         }
     }
 
-    pub(crate) fn findings(&self) -> &[Finding] {
-        self.findings.as_deref().unwrap_or_default()
+    /// What was found, in order.
+    pub(crate) fn into_findings(self) -> Vec<Finding> {
+        self.findings.unwrap_or_default()
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use http::Uri;
 
 use super::{Checker, with_defaults};
-use crate::config::raw::{Node, Span, Value, nearest};
+use crate::config::raw::{Node, Span, Value};
 use crate::config::settings::{IssuerSettings, JwksSettings, KeySourceSettings};
+use crate::config::suggest::nearest;
 use crate::http::host::is_loopback;
 use crate::keys::{KeySet, VerificationKey, jwks, pem};
 use crate::oauth::{Algorithm, AlgorithmSet};

@@ -15,8 +15,9 @@ use http::Uri;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::diagnostic::{Diagnostic, Report};
-use super::raw::{Node, SecretSource, Span, Value, nearest};
+use super::raw::{Node, SecretSource, Span, Value};
 use super::settings::{AdminSettings, Config};
+use super::suggest::nearest;
 use crate::authenticate::CacheLimits;
 use crate::observe::audit::{AuditSettings, SubjectPolicy};
 use crate::observe::log::LogFormat;

@@ -4,25 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::Outcome;
-use super::output::{Code, Failure, data, say};
+use crate::cli::Outcome;
+use crate::cli::output::{Code, Failure, data, say};
 use crate::clock::{Clock, SystemClock};
 use crate::develop::DevelopmentKey;
 
-#[derive(Debug, Subcommand)]
-pub(super) enum TokenCommand {
-    /// Sign a token for development and print it.
-    #[command(
-        after_help = "Example: bearward token mint --key private.pem --iss https://dev.test/ \\\n    --aud https://api.test --scope orders:read"
-    )]
-    Mint(MintArguments),
-}
-
 #[derive(Debug, Args)]
-pub(super) struct MintArguments {
+pub(in crate::cli) struct MintArguments {
     /// The private key in PEM, or the file of a shared secret.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
@@ -60,8 +51,8 @@ pub(super) struct MintArguments {
     claim: Vec<String>,
 }
 
-pub(super) fn token(command: &TokenCommand) -> Outcome {
-    let TokenCommand::Mint(arguments) = command;
+/// Signs a token and prints it.
+pub(super) fn mint(arguments: &MintArguments) -> Outcome {
     let bytes = std::fs::read(&arguments.key).map_err(|error| {
         Failure::new(
             Code::Usage,

@@ -2,23 +2,26 @@
 //!
 //! A worker records a whole exchange under one uncontended lock of its own, so no counter is
 //! shared between cores. Labels are places in configured lists, which bounds the series; every
-//! reason of a route is shown at 0 from the start. Only this file knows the `prometheus` crate.
+//! reason of a route is shown at 0 from the start. Only this folder knows the `prometheus` crate.
+
+mod cells;
+mod readings;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
 
-use hashbrown::HashMap;
 use prometheus::core::Collector;
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram as HistogramProto, LabelPair, Metric, MetricFamily,
-    MetricType,
-};
+use prometheus::proto::{MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
-use super::exchange::{CacheLabel, Exchange, MethodLabel, Outcome, UpstreamNotes};
-use super::histogram::{Histogram, OWN_BOUNDS, REQUEST_BOUNDS};
+use super::exchange::{CacheLabel, Outcome};
+use super::histogram::{Histogram, OWN_BOUNDS};
 use crate::verdict::Reason;
+use cells::{RouteIndex, STATUS_CLASSES, UpstreamCells};
+use readings::{counter, family, histogram};
+
+pub(crate) use cells::WorkerCells;
+pub(crate) use readings::{Durations, Readings};
 
 /// The configured names that are labels, each list in the order of its places.
 #[derive(Clone, Debug, Default)]
@@ -30,12 +33,6 @@ pub(crate) struct Labels {
     pub(crate) upstreams: Vec<Arc<str>>,
 }
 
-/// Counts and gauges that others hold, read at the time of a scrape.
-#[derive(Debug, Default)]
-pub(crate) struct Readings {
-    families: Vec<MetricFamily>,
-}
-
 /// All cells.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -43,130 +40,10 @@ pub(crate) struct Metrics {
     workers: Vec<Arc<WorkerCells>>,
 }
 
-/// The cells of one worker.
-#[derive(Debug)]
-pub(crate) struct WorkerCells(Mutex<Cells>);
-
-type RouteIndex = Option<usize>;
-
-/// Maps with few entries, each looked up on every request: the hash is the cheap one, and the keys
-/// are of closed lists.
-#[derive(Debug)]
-struct Cells {
-    requests: HashMap<(RouteIndex, MethodLabel, u16), u64>,
-    durations: HashMap<RouteIndex, Histogram>,
-    overhead: Histogram,
-    decisions: HashMap<(RouteIndex, Option<usize>, Option<Reason>), u64>,
-    verifications: HashMap<&'static str, Histogram>,
-    cache: [u64; CacheLabel::ALL.len()],
-    upstreams: HashMap<usize, UpstreamCells>,
-}
-
-#[derive(Debug)]
-struct UpstreamCells {
-    by_class: [u64; STATUS_CLASSES.len()],
-    durations: Histogram,
-    retries: u64,
-}
-
-/// The classes of a response; the first is for none.
-const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-
-impl Default for Cells {
-    fn default() -> Self {
-        Self {
-            requests: HashMap::new(),
-            durations: HashMap::new(),
-            overhead: Histogram::new(OWN_BOUNDS),
-            decisions: HashMap::new(),
-            verifications: HashMap::new(),
-            cache: [0; CacheLabel::ALL.len()],
-            upstreams: HashMap::new(),
-        }
-    }
-}
-
-impl Default for UpstreamCells {
-    fn default() -> Self {
-        Self {
-            by_class: [0; STATUS_CLASSES.len()],
-            durations: Histogram::new(REQUEST_BOUNDS),
-            retries: 0,
-        }
-    }
-}
-
-impl UpstreamCells {
-    fn record(&mut self, upstream: &UpstreamNotes) {
-        let class = upstream
-            .status
-            .map_or(0, |status| usize::from(status / 100));
-        if let Some(count) = self.by_class.get_mut(class.min(STATUS_CLASSES.len() - 1)) {
-            *count += 1;
-        }
-        self.durations.observe(upstream.took);
-        self.retries += u64::from(upstream.retries);
-    }
-
-    fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.by_class.iter_mut().zip(other.by_class) {
-            *mine += theirs;
-        }
-        self.durations.add(&other.durations);
-        self.retries += other.retries;
-    }
-}
-
-impl WorkerCells {
-    /// Adds an exchange that is over.
-    pub(crate) fn record(&self, exchange: &Exchange) {
-        let took = exchange.started.elapsed();
-        let route = exchange.route.as_ref().map(|(index, _)| *index);
-        let issuer = exchange.issuer.as_ref().map(|(index, _)| *index);
-        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let cells = &mut *cells;
-        *cells
-            .requests
-            .entry((route, exchange.method, exchange.status))
-            .or_default() += 1;
-        cells
-            .durations
-            .entry(route)
-            .or_insert_with(|| Histogram::new(REQUEST_BOUNDS))
-            .observe(took);
-        *cells
-            .decisions
-            .entry((route, issuer, exchange.reason))
-            .or_default() += 1;
-        if let Some(cache) = exchange.cache
-            && let Some(count) = cells.cache.get_mut(cache as usize)
-        {
-            *count += 1;
-        }
-        if let Some((alg, took)) = exchange.verified_in {
-            cells
-                .verifications
-                .entry(alg)
-                .or_insert_with(|| Histogram::new(OWN_BOUNDS))
-                .observe(took);
-        }
-        let mut own = took;
-        if let Some(upstream) = &exchange.upstream {
-            own = own.saturating_sub(upstream.took);
-            cells
-                .upstreams
-                .entry(upstream.index)
-                .or_default()
-                .record(upstream);
-        }
-        cells.overhead.observe(own);
-    }
-}
-
 impl Metrics {
     /// Cells for a number of workers.
     pub(crate) fn new(labels: Labels, workers: usize) -> Self {
-        let cells = || Arc::new(WorkerCells(Mutex::new(Cells::default())));
+        let cells = || Arc::new(WorkerCells::default());
         Self {
             labels,
             workers: (0..workers.max(1)).map(|_| cells()).collect(),
@@ -176,10 +53,9 @@ impl Metrics {
     /// The cells of one worker.
     pub(crate) fn worker(&self, index: usize) -> Arc<WorkerCells> {
         let index = index % self.workers.len().max(1);
-        self.workers.get(index).map_or_else(
-            || Arc::new(WorkerCells(Mutex::new(Cells::default()))),
-            Arc::clone,
-        )
+        self.workers
+            .get(index)
+            .map_or_else(|| Arc::new(WorkerCells::default()), Arc::clone)
     }
 
     /// Everything in the text format of Prometheus.
@@ -369,135 +245,11 @@ fn add<'a>(sums: &mut BTreeMap<&'a str, Histogram>, key: &'a str, cells: &Histog
     }
 }
 
-/// Durations that are counted off the request's way.
-#[derive(Debug)]
-pub(crate) struct Durations(Mutex<Histogram>);
-
-impl Default for Durations {
-    fn default() -> Self {
-        Self(Mutex::new(Histogram::new(REQUEST_BOUNDS)))
-    }
-}
-
-impl Durations {
-    pub(crate) fn observe(&self, took: Duration) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .observe(took);
-    }
-}
-
-impl Readings {
-    /// A family of counters: labels and values.
-    pub(crate) fn counters<'a>(
-        &mut self,
-        name: &str,
-        help: &str,
-        metrics: impl IntoIterator<Item = (Vec<(&'a str, &'a str)>, u64)>,
-    ) {
-        let metrics = metrics
-            .into_iter()
-            .map(|(labels, value)| counter(&labels, value));
-        self.families
-            .push(family(name, help, MetricType::COUNTER, metrics));
-    }
-
-    /// A family of histograms of durations.
-    pub(crate) fn histograms<'a>(
-        &mut self,
-        name: &str,
-        help: &str,
-        metrics: impl IntoIterator<Item = (Vec<(&'a str, &'a str)>, &'a Durations)>,
-    ) {
-        let metrics = metrics.into_iter().map(|(labels, durations)| {
-            let cells = durations.0.lock().unwrap_or_else(PoisonError::into_inner);
-            histogram(&labels, &cells)
-        });
-        self.families
-            .push(family(name, help, MetricType::HISTOGRAM, metrics));
-    }
-
-    /// A family of gauges: labels and values.
-    pub(crate) fn gauges<'a>(
-        &mut self,
-        name: &str,
-        help: &str,
-        metrics: impl IntoIterator<Item = (Vec<(&'a str, &'a str)>, f64)>,
-    ) {
-        let metrics = metrics.into_iter().map(|(labels, value)| {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            let mut metric = Metric::from_label(pairs(&labels));
-            metric.set_gauge(gauge);
-            metric
-        });
-        self.families
-            .push(family(name, help, MetricType::GAUGE, metrics));
-    }
-}
-
-fn family(
-    name: &str,
-    help: &str,
-    kind: MetricType,
-    metrics: impl IntoIterator<Item = Metric>,
-) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics.into_iter().collect());
-    family
-}
-
-fn pairs(labels: &[(&str, &str)]) -> Vec<LabelPair> {
-    let mut pairs: Vec<_> = labels
-        .iter()
-        .map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        })
-        .collect();
-    pairs.sort_by(|a, b| a.name().cmp(b.name()));
-    pairs
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay exact up to 2^53")]
-fn counter(labels: &[(&str, &str)], value: u64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value as f64);
-    let mut metric = Metric::from_label(pairs(labels));
-    metric.set_counter(counter);
-    metric
-}
-
-fn histogram(labels: &[(&str, &str)], cells: &Histogram) -> Metric {
-    let mut proto = HistogramProto::default();
-    proto.set_sample_count(cells.count());
-    proto.set_sample_sum(cells.sum());
-    proto.set_bucket(
-        cells
-            .cumulative()
-            .map(|(bound, count)| {
-                let mut bucket = Bucket::default();
-                bucket.set_upper_bound(bound);
-                bucket.set_cumulative_count(count);
-                bucket
-            })
-            .collect(),
-    );
-    let mut metric = Metric::from_label(pairs(labels));
-    metric.set_histogram(proto);
-    metric
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
+    use crate::observe::Exchange;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn every_reason_of_every_route_is_there_at_zero() {

@@ -1,0 +1,79 @@
+//! What the gateway needs of the system before it starts: the state folder, the admin token, and
+//! descriptors.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::StartError;
+use crate::config::Config;
+use crate::secret::Secret;
+
+/// The configured token, or the one in the state folder, made on the first start.
+pub(super) fn admin_token(config: &Config) -> Result<Secret, StartError> {
+    let state = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StartError::State { path, source }
+    };
+    let folder = &config.state_dir;
+    std::fs::create_dir_all(folder).map_err(state(folder))?;
+    // The folder is needed later, perhaps at night: find out now.
+    tempfile::tempfile_in(folder).map_err(state(folder))?;
+    if let Some(token) = &config.admin.token {
+        return Ok(token.clone());
+    }
+    let path = folder.join("admin-token");
+    match std::fs::read(&path) {
+        Ok(token) if !token.trim_ascii().is_empty() => Ok(Secret::new(token.trim_ascii().to_vec())),
+        Ok(_) => Err(state(&path)(io::Error::other(
+            "it is empty; remove it to have a new one made",
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut bytes = [0; 32];
+            aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no random bytes"))?;
+            let token = URL_SAFE_NO_PAD.encode(bytes);
+            // Made under another name and moved, so that it is never half there.
+            let mut file = tempfile::NamedTempFile::new_in(folder).map_err(state(&path))?;
+            writeln!(file, "{token}").map_err(state(&path))?;
+            file.persist(&path)
+                .map_err(|error| state(&path)(error.error))?;
+            Ok(Secret::new(token.into_bytes()))
+        }
+        Err(error) => Err(state(&path)(error)),
+    }
+}
+
+/// Each connection costs a descriptor, each request to an upstream another.
+pub(super) fn raise_descriptor_limit(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted: usize = config
+        .listeners
+        .iter()
+        .map(|listener| listener.connections)
+        .sum::<usize>()
+        + config
+            .upstreams
+            .iter()
+            .map(|upstream| upstream.limits.connections)
+            .sum::<usize>()
+        + 256;
+    let wanted = wanted as u64;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let raised = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
+    let new = Rlimit {
+        current: Some(raised),
+        maximum: limit.maximum,
+    };
+    if setrlimit(Resource::Nofile, new).is_err() || raised < wanted {
+        tracing::warn!(
+            wanted,
+            allowed = raised,
+            "the limit of open files is below the configured connections"
+        );
+    }
+}

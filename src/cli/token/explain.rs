@@ -1,0 +1,237 @@
+//! `bearward token explain`: the gateway's own verdict over a token, step by step, offline.
+//!
+//! The checks are the proxy's, with the trace on. Keys are those that the configuration itself
+//! holds: an issuer whose keys have to be fetched cannot be judged here, and the answer says so.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use http::{HeaderMap, Method, Version};
+use serde_json::json;
+
+use crate::app;
+use crate::authenticate::{self, Ask, Caller, Notes};
+use crate::authorize::authorize;
+use crate::cli::output::{Code, Failure, data, say};
+use crate::cli::{CONFIG, Outcome};
+use crate::clock::{Clock, SystemClock, UnixTime};
+use crate::config::{self, Config};
+use crate::policy::{Access, Policy, Route};
+use crate::reject::{self, NamedLimits, Rejection, Setting, Site};
+use crate::revocation::Revocations;
+use crate::verdict::{Finding, Trace};
+
+/// The longest input that is read.
+const INPUT_BYTES_MAX: u64 = 1024 * 1024;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ExplainArguments {
+    /// Where the token is: `-` for standard input, or `@FILE`.
+    #[arg(value_name = "SOURCE", default_value = "-")]
+    source: String,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    config: PathBuf,
+    /// The route that the token is for; needed where there are several.
+    #[arg(long)]
+    route: Option<String>,
+    /// The method that the token is for.
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// Judge at this time (RFC 3339) instead of now.
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// Print the verdict as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found, and what stopped it.
+struct Verdict {
+    findings: Vec<Finding>,
+    refused: Option<(Rejection, String, String)>,
+}
+
+pub(super) fn explain(arguments: &ExplainArguments) -> Outcome {
+    let usage = |message: String| Failure::new(Code::Usage, message);
+    let (config, report) = config::load(&arguments.config);
+    let config = config.ok_or_else(|| Failure::new(Code::Configuration, report.pretty()))?;
+    let route = route(&config, arguments.route.as_deref())?;
+    let method = Method::from_bytes(arguments.method.as_bytes())
+        .map_err(|_| usage(format!("`{}` is no method", arguments.method)))?;
+    let now = match &arguments.at {
+        None => SystemClock.now(),
+        Some(text) => UnixTime::parse_rfc3339(text)
+            .ok_or_else(|| usage(format!("`{text}` is no time of RFC 3339")))?,
+    };
+    let token = read(&arguments.source)?;
+    let token = token.trim_ascii();
+    let token = token.strip_prefix(b"Bearer ").unwrap_or(token);
+    let policy = app::policy(&config);
+    let verdict = judge(&config, &policy, &route, &method, now, token);
+    if arguments.json {
+        data(&as_json(&verdict));
+    } else {
+        print(&verdict, &route, &method);
+    }
+    Ok(match verdict.refused {
+        None => ExitCode::SUCCESS,
+        Some(_) => Code::Negative.into(),
+    })
+}
+
+fn route(config: &Config, name: Option<&str>) -> Result<std::sync::Arc<Route>, Failure> {
+    let routes: Vec<_> = config
+        .routes
+        .iter()
+        .map(|placement| &placement.route)
+        .collect();
+    let names: Vec<_> = routes.iter().map(|route| &*route.name).collect();
+    let found = match name {
+        Some(name) => routes.iter().find(|route| *route.name == *name),
+        None if routes.len() == 1 => routes.first(),
+        None => None,
+    };
+    found.map(|route| (*route).clone()).ok_or_else(|| {
+        let message = format!(
+            "name the route with --route; there are: {}",
+            names.join(", ")
+        );
+        Failure::new(Code::Usage, message)
+    })
+}
+
+fn read(source: &str) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = if source == "-" {
+        std::io::stdin()
+            .take(INPUT_BYTES_MAX)
+            .read_to_end(&mut bytes)
+    } else if let Some(path) = source.strip_prefix('@') {
+        std::fs::File::open(path)
+            .and_then(|file| file.take(INPUT_BYTES_MAX).read_to_end(&mut bytes))
+    } else {
+        // What stands there may be a token: it is not repeated.
+        let message = "a token never comes from the arguments, which every user of the machine can \
+                       see: use standard input or @FILE";
+        return Err(Failure::new(Code::Usage, message));
+    };
+    read.map_err(|error| Failure::new(Code::Usage, format!("the token cannot be read: {error}")))?;
+    Ok(bytes)
+}
+
+fn judge(
+    config: &Config,
+    policy: &Policy,
+    route: &Route,
+    method: &Method,
+    now: UnixTime,
+    token: &[u8],
+) -> Verdict {
+    let mut trace = Trace::on();
+    let rule = route.rule(method).and_then(|rule| route.rules.get(rule));
+    let requirement = rule.map(|rule| &rule.requirement);
+    let judged = requirement
+        .ok_or(Rejection::MethodNotAllowed)
+        .and_then(|requirement| {
+            let caller = match route.access {
+                Access::Open => Caller::Anonymous,
+                Access::Token(_) => {
+                    let ask = Ask {
+                        policy,
+                        route,
+                        revocations: &Revocations::default(),
+                        now,
+                        token,
+                        token_bytes_max: config
+                            .listeners
+                            .iter()
+                            .map(|listener| listener.token_bytes)
+                            .max()
+                            .unwrap_or_default(),
+                    };
+                    authenticate::judge(&ask, None, &mut Notes::default(), &mut trace)
+                        .map(Caller::Authenticated)
+                        .map_err(|refused| Rejection::Authentication(Box::new(refused)))?
+                }
+            };
+            authorize(caller, requirement, policy, &mut trace)
+                .map(drop)
+                .map_err(Rejection::Authorization)
+        });
+    let refused = judged.err().map(|rejection| {
+        let headers = HeaderMap::new();
+        let setting = Setting {
+            site: &Site {
+                problem_base: "".into(),
+                realm: "".into(),
+            },
+            policy,
+            route: Some(route),
+            requirement,
+            limits: NamedLimits::default(),
+            now,
+            method,
+            version: Version::HTTP_11,
+            headers: &headers,
+            id: uuid::Uuid::nil(),
+        };
+        let (detail, hint) = reject::sentences(&rejection, &setting);
+        (rejection, detail, hint)
+    });
+    Verdict {
+        findings: trace.into_findings(),
+        refused,
+    }
+}
+
+fn print(verdict: &Verdict, route: &Route, method: &Method) {
+    data(&format!("route {}, method {method}", route.name));
+    for finding in &verdict.findings {
+        data(&format!(
+            "  passed  {:<11} {}",
+            finding.step.name(),
+            finding.text
+        ));
+    }
+    match &verdict.refused {
+        None => data("allowed"),
+        Some((rejection, detail, hint)) => {
+            let reason = rejection.reason();
+            let step = rejection
+                .step()
+                .map_or("request", crate::verdict::Step::name);
+            data(&format!("  FAILED  {step:<11} {detail}"));
+            data(&format!(
+                "refused: {} {}",
+                reason.status().as_u16(),
+                reason.code()
+            ));
+            data(&format!("  {hint}"));
+        }
+    }
+    say("Revocations live in the running gateway and are not looked at here.");
+}
+
+fn as_json(verdict: &Verdict) -> String {
+    let passed: Vec<_> = verdict
+        .findings
+        .iter()
+        .map(|finding| json!({ "step": finding.step.name(), "text": finding.text }))
+        .collect();
+    let refused = verdict.refused.as_ref().map(|(rejection, detail, hint)| {
+        json!({
+            "code": rejection.reason().code(),
+            "status": rejection.reason().status().as_u16(),
+            "step": rejection.step().map(crate::verdict::Step::name),
+            "detail": detail,
+            "hint": hint,
+        })
+    });
+    format!(
+        "{:#}",
+        json!({ "allowed": refused.is_none(), "passed": passed, "refused": refused })
+    )
+}

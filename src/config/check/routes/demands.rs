@@ -1,0 +1,207 @@
+//! What a route demands and how it answers: methods, scopes, claims, identity headers, CORS.
+
+use http::{HeaderName, HeaderValue, Method};
+
+use super::Parts;
+use crate::config::check::Checker;
+use crate::config::raw::{Node, Value};
+use crate::http::cors::{Cors, EXPOSED_ALWAYS};
+use crate::http::headers::{ends_here, is_forwarding_claim};
+use crate::oauth::scope::is_scope_token;
+use crate::policy::{ClaimRule, MethodSet, Requirement};
+
+impl Parts<'_> {
+    pub(super) fn methods(&self, node: &Node, checker: &mut Checker<'_>) -> MethodSet {
+        let Some(texts) = node.texts("methods") else {
+            return MethodSet::Any;
+        };
+        let texts = if texts.is_empty() {
+            checker.required_texts(node, &format!("a rule of {}", self.what), "methods")
+        } else {
+            texts.to_vec()
+        };
+        let mut methods = Vec::new();
+        for (text, span) in &texts {
+            match Method::from_bytes(text.as_bytes()) {
+                Ok(method) if !text.bytes().any(|b| b.is_ascii_lowercase()) => methods.push(method),
+                _ => checker.error(
+                    "BW0104",
+                    format!(
+                        "`methods` of {}: `{text}` is no method; they are written in capitals",
+                        self.what
+                    ),
+                    span,
+                ),
+            }
+        }
+        MethodSet::Of(methods)
+    }
+
+    pub(super) fn requirement(&self, node: &Node, checker: &mut Checker<'_>) -> Requirement {
+        let mut scopes = |name: &str| -> Vec<Box<str>> {
+            let Some(texts) = node.texts(name) else {
+                return Vec::new();
+            };
+            if texts.is_empty() {
+                let span = node
+                    .value(name)
+                    .map_or_else(|| node.span.clone(), |(_, s)| s.clone());
+                checker.error_help(
+                    "BW0104",
+                    format!("`{name}` of {} is empty", self.what),
+                    &span,
+                    "leave it out where no scope is needed",
+                );
+            }
+            for (text, span) in texts.iter().filter(|(text, _)| !is_scope_token(text)) {
+                checker.error(
+                    "BW0104",
+                    format!(
+                        "`{name}` of {}: `{text}` is no scope (RFC 6749 section 3.3)",
+                        self.what
+                    ),
+                    span,
+                );
+            }
+            texts.iter().map(|(text, _)| text.as_str().into()).collect()
+        };
+        let (scopes_all, scopes_any) = (scopes("scopes_all"), scopes("scopes_any"));
+        let claims = node.table("claims");
+        let claims =
+            claims
+                .into_iter()
+                .flat_map(Node::values)
+                .filter_map(|(claim, value, span)| {
+                    let Value::Scalars(values) = value else {
+                        return None;
+                    };
+                    if values.is_empty() {
+                        checker.error(
+                            "BW0104",
+                            format!("`claims` of {}: `{claim}` has no allowed value", self.what),
+                            span,
+                        );
+                    }
+                    Some(ClaimRule {
+                        claim: claim.into(),
+                        values: values.clone(),
+                    })
+                });
+        let claims = claims.collect();
+        Requirement {
+            scopes_all,
+            scopes_any,
+            claims,
+        }
+    }
+
+    pub(super) fn identity(&self, checker: &mut Checker<'_>) -> Vec<(HeaderName, Box<str>)> {
+        let node = self.node.table("identity");
+        node.into_iter()
+            .flat_map(Node::values)
+            .filter_map(|(name, value, span)| {
+                let Value::Text(claim) = value else {
+                    return None;
+                };
+                let header = HeaderName::from_bytes(name.as_bytes())
+                    .ok()
+                    .filter(|header| {
+                        !ends_here(header)
+                            && !is_forwarding_claim(header)
+                            && !matches!(
+                                header.as_str(),
+                                "host"
+                                    | "content-length"
+                                    | "content-type"
+                                    | "authorization"
+                                    | "cookie"
+                                    | "via"
+                                    | "expect"
+                                    | "date"
+                            )
+                    });
+                if header.is_none() {
+                    checker.error(
+                        "BW0104",
+                        format!(
+                            "`identity` of {}: `{name}` cannot be an identity header",
+                            self.what
+                        ),
+                        span,
+                    );
+                }
+                Some((header?, claim.as_str().into()))
+            })
+            .collect()
+    }
+
+    pub(super) fn cors(&self, node: &Node, checker: &mut Checker<'_>) -> Option<Cors> {
+        let what = format!("`cors` of {}", self.what);
+        let origins = checker.required_texts(node, &what, "origins");
+        let any = origins.iter().any(|(origin, _)| origin == "*");
+        for (origin, span) in &origins {
+            let good = origin == "*" && origins.len() == 1
+                || origin.parse::<http::Uri>().is_ok_and(|uri| {
+                    uri.scheme().is_some()
+                        && uri.path() == "/"
+                        && uri.query().is_none()
+                        && !origin.ends_with('/')
+                });
+            if !good {
+                checker.error_help(
+                    "BW0104",
+                    format!("{what}: `{origin}` is no origin"),
+                    span,
+                    "write \"https://app.example.com\", or \"*\" alone",
+                );
+            }
+        }
+        let credentials = node.flag("credentials");
+        if any && credentials {
+            checker.error("BW0110", format!("{what}: any origin and `credentials = true` would let every page act for the user"), &node.span);
+        }
+        let list = |name: &str, default: &str| {
+            let text = node.texts(name).map_or_else(
+                || default.to_owned(),
+                |texts| {
+                    texts
+                        .iter()
+                        .map(|(text, _)| text.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                },
+            );
+            HeaderValue::from_str(&text).ok()
+        };
+        let (methods, headers) = (
+            list("methods", "GET, HEAD, POST"),
+            list("headers", "authorization"),
+        );
+        let mut expose = EXPOSED_ALWAYS.to_owned();
+        for (name, _) in node.texts("expose").unwrap_or_default() {
+            expose.push_str(", ");
+            expose.push_str(name);
+        }
+        let expose = HeaderValue::from_str(&expose).ok();
+        if methods.is_none() || headers.is_none() || expose.is_none() {
+            checker.error(
+                "BW0104",
+                format!("{what}: a name is not visible ASCII"),
+                &node.span,
+            );
+        }
+        Some(Cors {
+            origins: (!any).then(|| {
+                origins
+                    .into_iter()
+                    .map(|(origin, _)| origin.into())
+                    .collect()
+            }),
+            methods: methods?,
+            headers: headers?,
+            expose: expose?,
+            credentials,
+            max_age: node.duration("max_age")?,
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! What one worker counts.
+
+use std::sync::{Mutex, PoisonError};
+
+use hashbrown::HashMap;
+
+use crate::observe::exchange::{CacheLabel, Exchange, MethodLabel, UpstreamNotes};
+use crate::observe::histogram::{Histogram, OWN_BOUNDS, REQUEST_BOUNDS};
+use crate::verdict::Reason;
+
+/// The cells of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerCells(pub(super) Mutex<Cells>);
+
+/// A route's place; `None` is a request without one.
+pub(super) type RouteIndex = Option<usize>;
+
+/// Maps with few entries, each looked up on every request: the hash is the cheap one, and the keys
+/// are of closed lists.
+#[derive(Debug)]
+pub(super) struct Cells {
+    pub(super) requests: HashMap<(RouteIndex, MethodLabel, u16), u64>,
+    pub(super) durations: HashMap<RouteIndex, Histogram>,
+    pub(super) overhead: Histogram,
+    pub(super) decisions: HashMap<(RouteIndex, Option<usize>, Option<Reason>), u64>,
+    pub(super) verifications: HashMap<&'static str, Histogram>,
+    pub(super) cache: [u64; CacheLabel::ALL.len()],
+    pub(super) upstreams: HashMap<usize, UpstreamCells>,
+}
+
+/// What one upstream's requests came to.
+#[derive(Debug)]
+pub(super) struct UpstreamCells {
+    pub(super) by_class: [u64; STATUS_CLASSES.len()],
+    pub(super) durations: Histogram,
+    pub(super) retries: u64,
+}
+
+/// The classes of a response; the first is for none.
+pub(super) const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl Default for Cells {
+    fn default() -> Self {
+        Self {
+            requests: HashMap::new(),
+            durations: HashMap::new(),
+            overhead: Histogram::new(OWN_BOUNDS),
+            decisions: HashMap::new(),
+            verifications: HashMap::new(),
+            cache: [0; CacheLabel::ALL.len()],
+            upstreams: HashMap::new(),
+        }
+    }
+}
+
+impl Default for UpstreamCells {
+    fn default() -> Self {
+        Self {
+            by_class: [0; STATUS_CLASSES.len()],
+            durations: Histogram::new(REQUEST_BOUNDS),
+            retries: 0,
+        }
+    }
+}
+
+impl UpstreamCells {
+    fn record(&mut self, upstream: &UpstreamNotes) {
+        let class = upstream
+            .status
+            .map_or(0, |status| usize::from(status / 100));
+        if let Some(count) = self.by_class.get_mut(class.min(STATUS_CLASSES.len() - 1)) {
+            *count += 1;
+        }
+        self.durations.observe(upstream.took);
+        self.retries += u64::from(upstream.retries);
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.by_class.iter_mut().zip(other.by_class) {
+            *mine += theirs;
+        }
+        self.durations.add(&other.durations);
+        self.retries += other.retries;
+    }
+}
+
+impl WorkerCells {
+    /// Adds an exchange that is over.
+    pub(crate) fn record(&self, exchange: &Exchange) {
+        let took = exchange.started.elapsed();
+        let route = exchange.route.as_ref().map(|(index, _)| *index);
+        let issuer = exchange.issuer.as_ref().map(|(index, _)| *index);
+        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let cells = &mut *cells;
+        *cells
+            .requests
+            .entry((route, exchange.method, exchange.status))
+            .or_default() += 1;
+        cells
+            .durations
+            .entry(route)
+            .or_insert_with(|| Histogram::new(REQUEST_BOUNDS))
+            .observe(took);
+        *cells
+            .decisions
+            .entry((route, issuer, exchange.reason))
+            .or_default() += 1;
+        if let Some(cache) = exchange.cache
+            && let Some(count) = cells.cache.get_mut(cache as usize)
+        {
+            *count += 1;
+        }
+        if let Some((alg, took)) = exchange.verified_in {
+            cells
+                .verifications
+                .entry(alg)
+                .or_insert_with(|| Histogram::new(OWN_BOUNDS))
+                .observe(took);
+        }
+        let mut own = took;
+        if let Some(upstream) = &exchange.upstream {
+            own = own.saturating_sub(upstream.took);
+            cells
+                .upstreams
+                .entry(upstream.index)
+                .or_default()
+                .record(upstream);
+        }
+        cells.overhead.observe(own);
+    }
+}

@@ -1,0 +1,26 @@
+//! One integration binary: a real gateway with real sockets, one file for each promise.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test that meets the unexpected should fail where it stands"
+)]
+
+mod support;
+
+mod architecture;
+mod attacks;
+mod configuration;
+mod documents;
+mod forwarding;
+mod keys;
+mod lifecycle;
+mod metrics;
+mod oracle;
+mod reasons;
+mod revocation;
+mod smuggling;

@@ -1,0 +1,247 @@
+//! A gateway of one test: its own folder, free ports, a clock that the test moves.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bearward::app::{self, Running};
+use bearward::clock::{Clock, UnixTime};
+use bearward::config;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::{Answer, plain_request};
+use super::issuer::{NOW, TestIssuer};
+use super::{Client, Upstream};
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> UnixTime {
+        UnixTime::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Where audit lines go.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("lines").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A gateway in the making.
+pub struct Bearward {
+    folder: TempDir,
+    head: String,
+    tables: String,
+    limits: String,
+}
+
+impl Bearward {
+    /// TLS on one listener, `public`; everything else is added.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        write_certificate(folder.path(), "tls", &["localhost", "api.test"]);
+        Self {
+            folder,
+            head: String::new(),
+            tables: String::new(),
+            limits: String::new(),
+        }
+    }
+
+    /// The usual one: issuer `main`, a route `orders` with rules, and the upstream behind it.
+    pub fn usual(issuer: &TestIssuer, upstream: &Upstream) -> Self {
+        Self::usual_at(issuer, upstream.address)
+    }
+
+    /// The usual one with an upstream of the test's own.
+    pub fn usual_at(issuer: &TestIssuer, upstream: SocketAddr) -> Self {
+        Self::new()
+            .trusting("main", issuer, "")
+            .upstream("orders", upstream, "")
+            .table(ORDERS)
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Trusts an issuer by a JWK set file; `more` is TOML for its table.
+    pub fn trusting(mut self, name: &str, issuer: &TestIssuer, more: &str) -> Self {
+        let file = format!("{name}.json");
+        std::fs::write(self.folder.path().join(&file), issuer.jwks().to_string()).expect("a file");
+        self.tables.push_str(&format!(
+            "[issuers.{name}]\nissuer = \"{}\"\naudiences = [\"https://api.test\"]\nalgorithms = [\"{}\"]\njwks_file = \"{file}\"\n{more}\n",
+            issuer.identifier, issuer.alg
+        ));
+        self
+    }
+
+    pub fn upstream(mut self, name: &str, address: SocketAddr, more: &str) -> Self {
+        self.tables.push_str(&format!(
+            "[upstreams.{name}]\nservers = [\"http://{address}\"]\n{more}\n"
+        ));
+        self
+    }
+
+    pub fn table(mut self, toml: &str) -> Self {
+        self.tables.push_str(toml);
+        self.tables.push('\n');
+        self
+    }
+
+    pub fn limits(mut self, toml: &str) -> Self {
+        self.limits = format!("[listeners.public.limits]\n{toml}\n");
+        self
+    }
+
+    pub fn head(mut self, toml: &str) -> Self {
+        self.head = toml.to_owned();
+        self
+    }
+
+    pub fn text(&self) -> String {
+        let server =
+            "[server]\npublic_url = \"https://api.test\"\nworkers = 1\ndrain_timeout = \"2s\"\n";
+        let listener = "[listeners.public]\naddress = \"127.0.0.1:0\"\n[listeners.public.tls]\ncertificates = [{ chain = \"tls.crt\", key = { file = \"tls.key\" } }]\n";
+        let admin = "[admin]\naddress = \"127.0.0.1:0\"\nallowed_hosts = [\"127.0.0.1\"]\n[audit]\nallow = \"100%\"\nsubject = \"plain\"\n";
+        format!(
+            "version = 1\n{}{server}{listener}{}{admin}{}",
+            self.head, self.limits, self.tables
+        )
+    }
+
+    pub fn start(self) -> Gateway {
+        let path = self.folder.path().join("bearward.toml");
+        let (config, report) = config::read(&path, self.text());
+        let config = config.unwrap_or_else(|| panic!("{}", report.pretty()));
+        let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
+        let lines = Lines::default();
+        let running = app::start(config, Arc::clone(&clock) as _, lines.clone()).expect("a start");
+        Gateway {
+            folder: self.folder,
+            running,
+            clock,
+            lines,
+        }
+    }
+}
+
+/// The route of most tests.
+pub const ORDERS: &str = r#"
+[routes.orders]
+path = "/orders/{*rest}"
+upstream = "orders"
+issuers = ["main"]
+identity = { "X-Auth-Subject" = "sub", "X-Auth-Scopes" = "scope" }
+[[routes.orders.rules]]
+methods = ["GET"]
+scopes_all = ["orders:read"]
+[[routes.orders.rules]]
+methods = ["POST", "PUT"]
+scopes_all = ["orders:write"]
+[[routes.orders.rules]]
+methods = ["DELETE"]
+claims = { "tier" = ["gold"] }
+"#;
+
+/// A gateway that runs.
+pub struct Gateway {
+    folder: TempDir,
+    running: Running,
+    pub clock: Arc<TestClock>,
+    lines: Lines,
+}
+
+impl Gateway {
+    pub fn address(&self) -> SocketAddr {
+        self.running.address("public").expect("the listener")
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.running.admin()
+    }
+
+    pub fn admin_token(&self) -> String {
+        String::from_utf8(self.running.admin_token().to_vec()).expect("text")
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    pub fn http1(&self) -> Client {
+        Client::http1(self.address())
+    }
+
+    pub fn http2(&self) -> Client {
+        Client::http2(self.address())
+    }
+
+    /// Asks the admin listener.
+    pub async fn ask_admin(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let token = self.admin_token();
+        plain_request(self.admin(), method, path, Some(&token), body).await
+    }
+
+    pub async fn metrics(&self) -> String {
+        let answer = plain_request(self.admin(), "GET", "/metrics", None, None).await;
+        assert_eq!(answer.status, 200);
+        answer.text()
+    }
+
+    /// The value of one series.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics().await;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in\n{text}"))
+            .parse()
+            .expect("a number")
+    }
+
+    /// Ends the gateway and gives its audit lines.
+    pub fn stop(self) -> Vec<Value> {
+        let _ = self.running.stop();
+        let bytes = self.lines.0.lock().expect("lines").clone();
+        String::from_utf8(bytes)
+            .expect("UTF-8")
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    }
+}
+
+/// Writes a self-signed certificate for some names and 127.0.0.1.
+pub fn write_certificate(folder: &Path, name: &str, hosts: &[&str]) {
+    let names: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut parameters = rcgen::CertificateParams::new(names).expect("names");
+    let address = std::net::IpAddr::from([127, 0, 0, 1]);
+    parameters
+        .subject_alt_names
+        .push(rcgen::SanType::IpAddress(address));
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = parameters.self_signed(&key).expect("a certificate");
+    std::fs::write(folder.join(format!("{name}.crt")), certificate.pem()).expect("a file");
+    std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).expect("a file");
+}

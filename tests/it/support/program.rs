@@ -1,0 +1,21 @@
+//! Real programs that some tests need.
+
+use std::path::PathBuf;
+
+/// Finds a program. Without it a test is left out and says so, unless `BEARWARD_TEST_ALL` demands
+/// every test.
+pub fn find(test: &str, name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .chain(["/usr/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        assert!(
+            std::env::var_os("BEARWARD_TEST_ALL").is_none(),
+            "{test} needs `{name}`, which is not installed"
+        );
+        eprintln!("left out: {test} needs `{name}`, which is not installed");
+    }
+    found
+}

@@ -1,0 +1,137 @@
+//! Upstreams: one that tells what it was sent, and one that sends any bytes.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A server that reads whole requests byte by byte, keeps them as they came, and answers.
+pub struct Upstream {
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// How an upstream answers a request.
+#[derive(Clone)]
+pub enum Reply {
+    /// 200 with the request itself as text.
+    Echo,
+    /// These bytes; then the connection stays, or is closed.
+    Bytes(Vec<u8>, bool),
+    /// Nothing, ever.
+    Hang,
+    /// The connection is closed without a byte.
+    Close,
+}
+
+impl Upstream {
+    pub fn echo() -> Self {
+        Self::replying(Reply::Echo)
+    }
+
+    pub fn bytes(bytes: &[u8]) -> Self {
+        Self::replying(Reply::Bytes(bytes.to_vec(), false))
+    }
+
+    pub fn replying(reply: Reply) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = runtime
+            .block_on(TcpListener::bind("127.0.0.1:0"))
+            .expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&seen);
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (seen, reply) = (Arc::clone(&shared), reply.clone());
+                tokio::spawn(async move { serve(stream, seen, reply).await });
+            }
+        });
+        Self {
+            address,
+            seen,
+            _runtime: runtime,
+        }
+    }
+
+    /// The requests as they came, head and body.
+    pub fn seen(&self) -> Vec<String> {
+        self.seen.lock().expect("requests").clone()
+    }
+}
+
+async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<String>>>, reply: Reply) -> Option<()> {
+    let mut bytes = Vec::new();
+    loop {
+        let request = read_request(&mut stream, &mut bytes).await?;
+        let text = String::from_utf8_lossy(&request).into_owned();
+        seen.lock().expect("requests").push(text.clone());
+        match &reply {
+            Reply::Echo => {
+                let head_only = text.starts_with("HEAD ");
+                let body = if head_only { "" } else { text.as_str() };
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{body}",
+                    text.len()
+                );
+                stream.write_all(answer.as_bytes()).await.ok()?;
+            }
+            Reply::Bytes(answer, stays) => {
+                stream.write_all(answer).await.ok()?;
+                if !stays {
+                    return None;
+                }
+            }
+            Reply::Hang => std::future::pending().await,
+            Reply::Close => return None,
+        }
+    }
+}
+
+/// Reads one request by its framing and takes it off `bytes`.
+async fn read_request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let head_end = loop {
+        if let Some(at) = find(bytes, b"\r\n\r\n") {
+            break at + 4;
+        }
+        read_more(stream, bytes).await?;
+    };
+    let head = String::from_utf8_lossy(&bytes[..head_end]).to_ascii_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map(|length| length.trim().parse::<usize>().expect("a length"));
+    let end = if head.contains("transfer-encoding: chunked") {
+        assert!(length.is_none(), "two framings in one request: {head}");
+        loop {
+            if let Some(at) = find(&bytes[head_end - 2..], b"\r\n0\r\n\r\n") {
+                break head_end - 2 + at + 7;
+            }
+            read_more(stream, bytes).await?;
+        }
+    } else {
+        let end = head_end + length.unwrap_or(0);
+        while bytes.len() < end {
+            read_more(stream, bytes).await?;
+        }
+        end
+    };
+    Some(bytes.drain(..end).collect())
+}
+
+async fn read_more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
+    let count = stream.read_buf(bytes).await.ok()?;
+    (count > 0).then_some(())
+}
+
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    bytes
+        .windows(needle.len())
+        .position(|window| window == needle)
+}
