@@ -201,3 +201,6 @@ fn check_revocation(
     trace.pass(Step::Revocation, || "nobody has revoked it".to_owned());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

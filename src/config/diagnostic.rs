@@ -199,8 +199,7 @@ impl Report {
                     text.lines().next().unwrap_or_default().chars().count()
                 })
                 .clamp(1, rest.max(1));
-            let _ = writeln!(
-                out,
+            let carets = format!(
                 "{:indent$} | {:before$}{} {}",
                 "",
                 "",
@@ -209,6 +208,7 @@ impl Report {
                 indent = number.len(),
                 before = column - 1,
             );
+            let _ = writeln!(out, "{}", carets.trim_end());
         } else {
             let _ = writeln!(out, "  --> {path}");
         }

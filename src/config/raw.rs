@@ -3,7 +3,7 @@
 //! serde stops at the first fault and loses positions; walking the parsed document by hand keeps
 //! both. Every fault of every key is told, and what is sound goes on to the next layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -46,6 +46,10 @@ pub(super) struct Node {
     pub(super) span: Span,
     /// The place in the table of keys.
     pub(super) place: String,
+    /// The place in the file, for people.
+    path: String,
+    /// Keys that are there, or were meant, and have a fault of their own.
+    faulty: BTreeSet<String>,
     values: BTreeMap<String, (Value, Span)>,
     tables: BTreeMap<String, Node>,
     lists: BTreeMap<String, Vec<Node>>,
@@ -64,6 +68,11 @@ impl Node {
             place: join(&self.place, name),
             ..Self::default()
         }
+    }
+
+    /// Whether a fault of this key was told already: that it is missing would be its echo.
+    pub(super) fn is_faulty(&self, name: &str) -> bool {
+        self.faulty.contains(name)
     }
 
     pub(super) fn table(&self, name: &str) -> Option<&Self> {
@@ -190,7 +199,9 @@ fn walk(table: &DeTable<'_>, node: &mut Node, report: &mut Report) {
         let (name, name_span) = (name.get_ref().to_string(), name.span());
         let place = join(&node.place, if named { "*" } else { &name });
         let Some(key) = keys::find(&place) else {
-            report.push(unknown(&node.place, &name, &name_span));
+            let (fault, meant) = unknown(node, &name, &name_span);
+            node.faulty.extend(meant);
+            report.push(fault);
             continue;
         };
         if !key.served {
@@ -216,14 +227,25 @@ fn shown<'a>(place: &'a str, name: &'a str) -> &'a str {
     }
 }
 
-fn unknown(place: &str, name: &str, span: &Span) -> Diagnostic {
-    let known: Vec<_> = keys::below(place).collect();
-    let table = if place.is_empty() { "the file" } else { place };
+/// The fault of an unknown key, and the key that was probably meant.
+fn unknown(node: &Node, name: &str, span: &Span) -> (Diagnostic, Option<String>) {
+    let known: Vec<_> = keys::below(&node.place).collect();
+    let table = if node.path.is_empty() {
+        "the file".to_owned()
+    } else {
+        format!("[{}]", node.path)
+    };
     let diagnostic =
         Diagnostic::error("BW0101", format!("unknown key `{name}` in {table}")).at(span);
     match nearest(name, known.iter().copied()) {
-        Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
-        None => diagnostic.help(format!("known here: {}", known.join(", "))),
+        Some(near) => (
+            diagnostic.label(format!("did you mean `{near}`?")),
+            Some(near.to_owned()),
+        ),
+        None => (
+            diagnostic.help(format!("known here: {}", known.join(", "))),
+            None,
+        ),
     }
 }
 
@@ -241,6 +263,7 @@ fn take(
             let mut child = Node {
                 span,
                 place: key.place.to_owned(),
+                path: join(&node.path, &name),
                 ..Node::default()
             };
             walk(table, &mut child, report);
@@ -256,6 +279,7 @@ fn take(
                 let mut child = Node {
                     span: item.span(),
                     place: format!("{}[]", key.place),
+                    path: join(&node.path, &name),
                     ..Node::default()
                 };
                 walk(table, &mut child, report);
@@ -263,21 +287,28 @@ fn take(
             }
             node.lists.insert(name, children);
         }
-        (kind, given) => match typed(kind, given, report) {
-            Ok(typed) => {
-                node.values.insert(name, (typed, span));
+        (kind, given) => {
+            let fault = match typed(kind, given, report) {
+                Ok(typed) => {
+                    node.values.insert(name, (typed, span));
+                    return;
+                }
+                Err(fault) => fault,
+            };
+            match fault {
+                Fault::Type => {
+                    report.push(wrong(&name, &expectation(kind), &span).help(key.help));
+                }
+                Fault::Value(why) => report.push(
+                    Diagnostic::error("BW0104", format!("`{name}` has a bad value: {why}"))
+                        .at(&span)
+                        .label(format!("expected {}", expectation(kind)))
+                        .help(key.help),
+                ),
+                Fault::Told => {}
             }
-            Err(Fault::Type) => {
-                report.push(wrong(&name, &expectation(kind), &span).help(key.help));
-            }
-            Err(Fault::Value(why)) => report.push(
-                Diagnostic::error("BW0104", format!("`{name}` has a bad value: {why}"))
-                    .at(&span)
-                    .label(format!("expected {}", expectation(kind)))
-                    .help(key.help),
-            ),
-            Err(Fault::Told) => {}
-        },
+            node.faulty.insert(name);
+        }
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) fn typed(kind: Kind, value: &DeValue<'_>, report: &mut Report) -> Res
             "a secret is never written into the file".to_owned(),
         )),
         (Kind::Secret, DeValue::Table(table)) => secret(table, report),
+        (Kind::Bool | Kind::Count { .. }, _) => Err(Fault::Type),
         (_, DeValue::String(text)) => typed_text(kind, &substituted(text)?),
         _ => Err(Fault::Type),
     }

@@ -82,7 +82,7 @@ pub(crate) struct Revoked {
 }
 
 /// All revocations, and the number of the list's present state.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Revocations {
     generation: AtomicU64,
     index: RwLock<Index>,
@@ -94,10 +94,30 @@ struct Index {
     count: usize,
 }
 
+/// A number that no other state of any list of this process has; never zero.
+fn next_generation() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Default for Revocations {
+    fn default() -> Self {
+        Self {
+            generation: AtomicU64::new(next_generation()),
+            index: RwLock::default(),
+        }
+    }
+}
+
 impl Revocations {
-    /// Changes with every change of the list, never zero.
+    /// The number of the present state; another one after every change.
     pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire) + 1
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Called with the change made and the lock still held.
+    fn changed(&self) {
+        self.generation.store(next_generation(), Ordering::Release);
     }
 
     /// Adds a revocation; it bites as soon as this returns.
@@ -127,7 +147,7 @@ impl Revocations {
         }
         same.push(revocation.clone());
         index.count += 1;
-        self.generation.fetch_add(1, Ordering::Release);
+        self.changed();
         Ok(Added::New(revocation))
     }
 
@@ -138,7 +158,7 @@ impl Revocations {
         index.retain(|revocation| &*revocation.id != id);
         let removed = index.count != before;
         if removed {
-            self.generation.fetch_add(1, Ordering::Release);
+            self.changed();
         }
         removed
     }
@@ -149,7 +169,7 @@ impl Revocations {
         let before = index.count;
         index.retain(|revocation| revocation.until.is_none_or(|until| now < until));
         if index.count != before {
-            self.generation.fetch_add(1, Ordering::Release);
+            self.changed();
         }
     }
 

@@ -129,6 +129,9 @@ fn source(
             other => other.is_some(),
         })
         .collect();
+    if SOURCES.iter().any(|name| node.is_faulty(name)) {
+        return None;
+    }
     let [source] = *given else {
         let found = if given.is_empty() {
             "none".to_owned()

@@ -53,6 +53,9 @@ impl Checker<'_> {
 
     /// A key that must be there.
     fn required(&mut self, node: &Node, what: &str, name: &str) -> Option<(String, Span)> {
+        if node.is_faulty(name) {
+            return None;
+        }
         match node.value(name) {
             Some((Value::Text(text), span)) if !text.is_empty() => {
                 Some((text.clone(), span.clone()))
@@ -71,6 +74,9 @@ impl Checker<'_> {
 
     /// A list that must be there and hold something.
     fn required_texts(&mut self, node: &Node, what: &str, name: &str) -> Vec<(String, Span)> {
+        if node.is_faulty(name) {
+            return Vec::new();
+        }
         match node.texts(name) {
             Some(texts) if !texts.is_empty() => texts.to_vec(),
             Some(_) => {
@@ -175,7 +181,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
     let mut checker = Checker { folder, report };
     let empty = Node::default();
     let table = |name: &str| root.table(name).unwrap_or(&empty);
-    if root.value("version").is_none() {
+    if root.value("version").is_none() && !root.is_faulty("version") {
         checker.report.push(
             Diagnostic::error("BW0105", "the file has no `version`".to_owned())
                 .help("write `version = 1` at its top"),

@@ -130,11 +130,28 @@ impl Bearward {
         )
     }
 
+    /// Starts with the clock standing at [`NOW`].
     pub fn start(self) -> Gateway {
+        self.start_at(NOW)
+    }
+
+    /// Starts with the clock standing at the time of now.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "for the oracle, which has no other clock"
+    )]
+    pub fn start_now(self) -> Gateway {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("after the epoch");
+        self.start_at(i64::try_from(now.as_secs()).expect("in range"))
+    }
+
+    fn start_at(self, now: i64) -> Gateway {
         let path = self.folder.path().join("bearward.toml");
         let (config, report) = config::read(&path, self.text());
         let config = config.unwrap_or_else(|| panic!("{}", report.pretty()));
-        let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
+        let clock = Arc::new(TestClock(AtomicI64::new(now)));
         let lines = Lines::default();
         let running = app::start(config, Arc::clone(&clock) as _, lines.clone()).expect("a start");
         Gateway {

@@ -224,6 +224,10 @@ impl Parts<'_> {
                     .cloned()
                     .collect(),
             };
+            if own.is_empty() {
+                // That is the issuer's fault, and told there.
+                continue;
+            }
             if audiences.is_empty() {
                 checker.error("BW0110", format!("{what}: `audiences` holds none of the audiences of issuer `{name}`, so none of its tokens could pass"), span);
             } else if narrowed.is_none() && own.len() > 1 {
