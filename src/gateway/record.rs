@@ -27,7 +27,8 @@ pub(super) struct Recorder {
     /// Whose token it is; read only if a line is written.
     principal: Option<Principal>,
     _in_flight: InFlight,
-    wants_line: bool,
+    /// Decided once there is an answer.
+    wants_line: Option<bool>,
 }
 
 impl Recorder {
@@ -37,7 +38,7 @@ impl Recorder {
             exchange,
             principal: None,
             _in_flight: in_flight,
-            wants_line: false,
+            wants_line: None,
         }
     }
 
@@ -81,6 +82,11 @@ impl Recorder {
         }
     }
 
+    fn wanted(&self) -> bool {
+        let audit = &self.lane.gateway.audit;
+        audit.wants(self.exchange.outcome(), self.exchange.at)
+    }
+
     fn issuer(&mut self, id: IssuerId, policy: &Policy) {
         self.exchange.issuer = policy
             .issuer(id)
@@ -92,11 +98,7 @@ impl Recorder {
         if self.exchange.status == 0 {
             self.exchange.status = response.status().as_u16();
         }
-        self.wants_line = self
-            .lane
-            .gateway
-            .audit
-            .wants(self.exchange.outcome(), self.exchange.at);
+        self.wants_line = Some(self.wanted());
         response.map(|body| match body {
             Body::Streamed(_) => Body::streamed(Recorded {
                 body,
@@ -111,11 +113,11 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         if self.exchange.status == 0 {
-            // The client left before there was an answer.
+            // The client left, or was cut off, before there was an answer.
             self.exchange.status = 499;
         }
         self.lane.cells.record(&self.exchange);
-        if self.wants_line {
+        if self.wants_line.unwrap_or_else(|| self.wanted()) {
             if let Some(principal) = &self.principal {
                 note_token(&mut self.exchange, principal);
             }

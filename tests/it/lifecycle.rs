@@ -1,1 +1,253 @@
-//! To be written.
+//! Starting, limits of connections and waits, ending.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::client::tls;
+use crate::support::upstream::Reply;
+use crate::support::{Bearward, TestIssuer, Upstream, block_on};
+
+fn issuer() -> TestIssuer {
+    TestIssuer::new("https://login.test/", "ES256", "main-1")
+}
+
+/// Whether the other side has ended the connection.
+async fn ended(stream: &mut TcpStream) -> bool {
+    let mut bytes = [0; 64];
+    loop {
+        match stream.read(&mut bytes).await {
+            Ok(0) | Err(_) => return true,
+            Ok(_) => {}
+        }
+    }
+}
+
+#[test]
+fn a_handshake_that_never_ends_is_ended() {
+    let (main, upstream) = (issuer(), Upstream::echo());
+    let gateway = Bearward::usual(&main, &upstream)
+        .limits("handshake_timeout = \"100ms\"")
+        .start();
+    block_on(async {
+        let mut stream = TcpStream::connect(gateway.address())
+            .await
+            .expect("a connection");
+        assert!(ended(&mut stream).await);
+        let mut stream = TcpStream::connect(gateway.address())
+            .await
+            .expect("a connection");
+        stream
+            .write_all(b"GET / HTTP/1.1\r\n\r\n")
+            .await
+            .expect("room");
+        assert!(ended(&mut stream).await);
+        for (result, count) in [("timeout", 1.0), ("failed", 1.0)] {
+            let series =
+                format!("bearward_tls_handshakes_total{{listener=\"public\",result=\"{result}\"}}");
+            assert_eq!(gateway.metric(&series).await, count, "{result}");
+        }
+    });
+}
+
+#[test]
+fn slow_headers_and_idle_connections_are_ended() {
+    let (main, upstream) = (issuer(), Upstream::echo());
+    let gateway = Bearward::usual(&main, &upstream)
+        .limits("header_timeout = \"150ms\"\nidle_timeout = \"100ms\"")
+        .start();
+    block_on(async {
+        let mut idle = tls(gateway.address(), "http/1.1").await;
+        assert_eq!(idle.read(&mut [0; 8]).await.unwrap_or_default(), 0);
+        let mut slow = tls(gateway.address(), "http/1.1").await;
+        slow.write_all(b"GET /orders/1 HT").await.expect("room");
+        slow.flush().await.expect("room");
+        assert_eq!(slow.read(&mut [0; 8]).await.unwrap_or_default(), 0);
+        let mut idle = tls(gateway.address(), "h2").await;
+        let mut all = Vec::new();
+        let _ = idle.read_to_end(&mut all).await;
+        let slow = "bearward_protocol_errors_total{kind=\"timeout\",listener=\"public\"}";
+        assert_eq!(gateway.metric(slow).await, 1.0);
+    });
+}
+
+#[test]
+fn connections_over_a_limit_are_refused_and_counted() {
+    let (main, upstream) = (issuer(), Upstream::echo());
+    for (limits, kind) in [
+        ("connections = 2", "total"),
+        ("connections_per_peer = 2", "per_peer"),
+    ] {
+        let gateway = Bearward::usual(&main, &upstream).limits(limits).start();
+        block_on(async {
+            let _one = tls(gateway.address(), "http/1.1").await;
+            let two = tls(gateway.address(), "http/1.1").await;
+            let mut three = TcpStream::connect(gateway.address())
+                .await
+                .expect("a connection");
+            assert!(ended(&mut three).await);
+            let series = format!(
+                "bearward_connections_refused_total{{kind=\"{kind}\",listener=\"public\"}}"
+            );
+            assert_eq!(gateway.metric(&series).await, 1.0);
+            // A place that is given back can be taken again.
+            drop(two);
+            let open = "bearward_connections{listener=\"public\"}";
+            while gateway.metric(open).await > 1.0 {
+                tokio::task::yield_now().await;
+            }
+            let _three = tls(gateway.address(), "http/1.1").await;
+        });
+    }
+}
+
+#[test]
+fn clear_text_listeners_take_one_protocol() {
+    let (main, upstream) = (issuer(), Upstream::echo());
+    let gateway = Bearward::usual(&main, &upstream)
+        .table("[listeners.plain]\naddress = \"127.0.0.1:0\"\nclear_text = true")
+        .start();
+    let address = gateway.listener("plain").expect("the listener");
+    block_on(async {
+        let answer = crate::support::client::plain_request(
+            address,
+            "GET",
+            "/orders/1",
+            Some(&main.token().sign()),
+            None,
+        )
+        .await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.text().contains("x-forwarded-proto: http\r\n"));
+    });
+}
+
+/// The real program, with its files in a folder of the test.
+struct Process {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Process {
+    fn start(gateway: Bearward) -> (Self, tempfile::TempDir) {
+        let folder = gateway.into_files();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bearward"))
+            .args(["run", "--config"])
+            .arg(folder.path().join("bearward.toml"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut process = Self { child, log };
+        process.wait_for("bearward serves");
+        (process, folder)
+    }
+
+    /// Reads the log up to a line with these words.
+    fn wait_for(&mut self, words: &str) -> String {
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            assert!(
+                self.log.read_line(&mut line).expect("UTF-8") > 0,
+                "it ended before it said {words}"
+            );
+        }
+        line
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.child.id().to_string()])
+            .status();
+        assert!(status.expect("it runs").success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn sigterm_finishes_what_runs_and_flushes_the_audit() {
+    let main = issuer();
+    // The upstream answers when the test says so.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = free_port();
+    let gateway =
+        Bearward::usual_at(&main, listener.local_addr().expect("an address")).at_port(port);
+    let (mut process, _folder) = Process::start(gateway);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let answer = std::thread::spawn(move || {
+        block_on(async move {
+            let token = main.token_now().sign();
+            crate::support::Client::http1(address)
+                .get("/orders/1", &token)
+                .await
+        })
+    });
+    let (mut upstream, _) = listener.accept().expect("the request");
+    process.signal("HUP");
+    process.wait_for("reloading is not served");
+    process.signal("TERM");
+    process.wait_for("shutting down");
+    upstream
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        .expect("room");
+    let answer = answer.join().expect("an answer");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    let status = process.child.wait().expect("an end");
+    assert_eq!(status.code(), Some(0));
+    let mut lines = String::new();
+    let mut out = process.child.stdout.take().expect("a pipe");
+    std::io::Read::read_to_string(&mut out, &mut lines).expect("UTF-8");
+    assert!(lines.contains("\"outcome\":\"allow\""), "{lines}");
+    assert!(std::net::TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_second_gateway_on_the_same_port_does_not_start() {
+    let (main, upstream) = (issuer(), Upstream::echo());
+    let port = free_port();
+    let (_first, folder) = Process::start(Bearward::usual(&main, &upstream).at_port(port));
+    let second = Command::new(env!("CARGO_BIN_EXE_bearward"))
+        .args(["run", "--config"])
+        .arg(folder.path().join("bearward.toml"))
+        .output()
+        .expect("it runs");
+    assert_eq!(second.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains("cannot listen on"), "{said}");
+}
+
+#[test]
+fn a_drain_ends_at_its_limit() {
+    let main = issuer();
+    let hangs = Upstream::replying(Reply::Hang);
+    let gateway = Bearward::usual(&main, &hangs).start();
+    let client = gateway.http1();
+    let token = main.token().sign();
+    std::thread::spawn(move || block_on(async move { client.get("/orders/1", &token).await }));
+    while hangs.seen().is_empty() {
+        std::thread::yield_now();
+    }
+    let started = std::time::Instant::now();
+    let lines = gateway.stop();
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "drain_timeout is two seconds"
+    );
+    assert_eq!(lines.len(), 1, "what was cut is written too");
+}
+
+fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    socket.local_addr().expect("an address").port()
+}

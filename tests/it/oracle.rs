@@ -141,11 +141,11 @@ fn generate(random: &mut Random, parties: &[Party]) -> (usize, String) {
                     ])
                     .clone(),
             ),
-            5 => token.without(*random.pick(&["exp", "iat", "aud", "iss", "sub", "nbf"])),
+            5 => token.without(random.pick::<&str>(&["exp", "iat", "aud", "iss", "sub", "nbf"])),
             6 => token.typed(*random.pick(&[None, Some("JWT"), Some("application/AT+JWT")])),
             7 => token.signed_by(&random.pick(parties).issuer),
             8 => token.with(
-                *random.pick(&["sub", "jti", "client_id", "nbf"]),
+                random.pick::<&str>(&["sub", "jti", "client_id", "nbf"]),
                 random.pick(&[json!(7), json!(null), json!(["x"])]).clone(),
             ),
             9 => token.with("exp", (now + 600) as f64 + 0.5),

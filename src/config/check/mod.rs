@@ -117,7 +117,8 @@ impl Checker<'_> {
         }
     }
 
-    /// The secret behind a key; its bytes without a line break at the end of a file.
+    /// The secret behind a key. A file of text loses the line break at its end, which editors and
+    /// `echo` add; a file of other bytes is taken as it is.
     fn secret(&mut self, node: &Node, name: &str) -> Option<(Secret, Span)> {
         let Some((Value::Secret(source), span)) = node.value(name) else {
             return None;
@@ -126,7 +127,8 @@ impl Checker<'_> {
         let bytes = match source {
             SecretSource::File(path) => {
                 let mut bytes = self.file(path, &span, &format!("`{name}`"))?;
-                while matches!(bytes.last(), Some(b'\n' | b'\r')) {
+                let is_text = std::str::from_utf8(&bytes).is_ok();
+                while is_text && matches!(bytes.last(), Some(b'\n' | b'\r')) {
                     bytes.pop();
                 }
                 bytes

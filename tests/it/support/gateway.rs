@@ -50,9 +50,9 @@ impl Write for Lines {
 /// A gateway in the making.
 pub struct Bearward {
     folder: TempDir,
-    head: String,
     tables: String,
     limits: String,
+    port: u16,
 }
 
 impl Bearward {
@@ -62,9 +62,9 @@ impl Bearward {
         write_certificate(folder.path(), "tls", &["localhost", "api.test"]);
         Self {
             folder,
-            head: String::new(),
             tables: String::new(),
             limits: String::new(),
+            port: 0,
         }
     }
 
@@ -114,20 +114,30 @@ impl Bearward {
         self
     }
 
-    pub fn head(mut self, toml: &str) -> Self {
-        self.head = toml.to_owned();
-        self
-    }
-
     pub fn text(&self) -> String {
         let server =
             "[server]\npublic_url = \"https://api.test\"\nworkers = 1\ndrain_timeout = \"2s\"\n";
-        let listener = "[listeners.public]\naddress = \"127.0.0.1:0\"\n[listeners.public.tls]\ncertificates = [{ chain = \"tls.crt\", key = { file = \"tls.key\" } }]\n";
+        let listener = format!(
+            "[listeners.public]\naddress = \"127.0.0.1:{}\"\n[listeners.public.tls]\ncertificates = [{{ chain = \"tls.crt\", key = {{ file = \"tls.key\" }} }}]\n",
+            self.port
+        );
         let admin = "[admin]\naddress = \"127.0.0.1:0\"\nallowed_hosts = [\"127.0.0.1\"]\n[audit]\nallow = \"100%\"\nsubject = \"plain\"\n";
         format!(
-            "version = 1\n{}{server}{listener}{}{admin}{}",
-            self.head, self.limits, self.tables
+            "version = 1\n{server}{listener}{}{admin}{}",
+            self.limits, self.tables
         )
+    }
+
+    /// Listens on a port that is known beforehand.
+    pub fn at_port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Writes everything that the program needs, and gives the folder.
+    pub fn into_files(self) -> TempDir {
+        std::fs::write(self.folder.path().join("bearward.toml"), self.text()).expect("a file");
+        self.folder
     }
 
     /// Starts with the clock standing at [`NOW`].
@@ -192,6 +202,14 @@ pub struct Gateway {
 impl Gateway {
     pub fn address(&self) -> SocketAddr {
         self.running.address("public").expect("the listener")
+    }
+
+    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
+        self.running.address(name)
+    }
+
+    pub fn probes(&self) -> Option<SocketAddr> {
+        self.running.probes()
     }
 
     pub fn admin(&self) -> SocketAddr {

@@ -29,6 +29,19 @@ impl TestIssuer {
         json!({ "keys": [self.key.jwk().expect("a public key")] })
     }
 
+    /// A token that is good by the system's clock.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "for the real program, which has no other clock"
+    )]
+    pub fn token_now(&self) -> TestToken {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("after the epoch");
+        let now = i64::try_from(now.as_secs()).expect("in range");
+        self.token().with("iat", now - 10).with("exp", now + 600)
+    }
+
     /// A good token, to be changed.
     pub fn token(&self) -> TestToken {
         TestToken {

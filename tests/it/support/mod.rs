@@ -7,7 +7,7 @@ pub mod program;
 pub mod upstream;
 
 pub use client::{Answer, Client};
-pub use gateway::{Bearward, TestClock};
+pub use gateway::Bearward;
 pub use issuer::TestIssuer;
 pub use upstream::Upstream;
 

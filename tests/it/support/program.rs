@@ -11,11 +11,16 @@ pub fn find(test: &str, name: &str) -> Option<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|file| file.is_file());
     if found.is_none() {
-        assert!(
-            std::env::var_os("BEARWARD_TEST_ALL").is_none(),
-            "{test} needs `{name}`, which is not installed"
-        );
-        eprintln!("left out: {test} needs `{name}`, which is not installed");
+        missing(test, name);
     }
     found
+}
+
+/// Says that a test is left out, or fails where every test is demanded.
+pub fn missing(test: &str, what: &str) {
+    assert!(
+        std::env::var_os("BEARWARD_TEST_ALL").is_none(),
+        "{test} needs {what}, which is not installed"
+    );
+    eprintln!("left out: {test} needs {what}, which is not installed");
 }
