@@ -50,6 +50,11 @@
 //! No TLS early data, which can be replayed. No form-body or query tokens. No tower stacks: a
 //! request's way is plain async functions. No `unsafe`.
 
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "this text is for those who read the source, with private items shown"
+)]
+
 pub mod clock;
 mod secret;
 

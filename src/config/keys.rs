@@ -271,3 +271,45 @@ pub(super) fn below(place: &str) -> impl Iterator<Item = &'static str> {
         (!name.contains(['.', '*', '['])).then_some(name)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example file explains every key that is served, with its default where it has one.
+    #[test]
+    fn the_example_has_every_key() {
+        let example = include_str!("../../config/bearward.toml");
+        let words = |text: &str| -> Vec<String> {
+            text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                .map(str::to_owned)
+                .collect()
+        };
+        let example = words(example);
+        for key in KEYS.iter().filter(|key| key.served) {
+            let name = key.place.rsplit('.').next().unwrap_or_default();
+            assert!(!key.help.is_empty(), "{}", key.place);
+            if name != "*" {
+                assert!(example.iter().any(|word| word == name), "{}", key.place);
+            }
+        }
+    }
+
+    #[test]
+    fn places_are_there_once_and_below_a_table() {
+        for (index, key) in KEYS.iter().enumerate() {
+            let again = KEYS
+                .iter()
+                .skip(index + 1)
+                .any(|other| other.place == key.place);
+            assert!(!again, "{}", key.place);
+            if let Some((above, _)) = key.place.rsplit_once('.') {
+                assert!(
+                    find(above.trim_end_matches("[]")).is_some(),
+                    "{}",
+                    key.place
+                );
+            }
+        }
+    }
+}

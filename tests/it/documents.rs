@@ -1,1 +1,184 @@
-//! To be written.
+//! The documents are true: examples load, commands run, links lead somewhere.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bearward::config;
+use bearward::verdict::Reason;
+
+use crate::support::client::raw;
+use crate::support::gateway::write_certificate;
+use crate::support::{Bearward, TestIssuer, Upstream, block_on};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A folder with every file that the examples name.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    for name in ["tls", "keys", "secrets"] {
+        std::fs::create_dir(path.join(name)).expect("a folder");
+    }
+    write_certificate(path, "tls/api", &["api.example.com"]);
+    let issuer = TestIssuer::new("x", "ES256", "x");
+    std::fs::write(path.join("keys/jwks.json"), issuer.jwks().to_string()).expect("a file");
+    std::fs::write(
+        path.join("keys/public.pem"),
+        issuer.key.public_pem().expect("a key"),
+    )
+    .expect("a file");
+    std::fs::write(path.join("keys/hmac"), "0123456789abcdef0123456789abcdef\n").expect("a file");
+    std::fs::write(path.join("secrets/admin-token"), "0123456789abcdef\n").expect("a file");
+    folder
+}
+
+#[test]
+fn the_example_configurations_load() {
+    let folder = folder();
+    for name in [
+        "config/bearward.toml",
+        "config/minimal.toml",
+        "benches/peers/targets/bearward/gateway.toml.in",
+    ] {
+        let mut text = text(name);
+        for (place, value) in [
+            ("@WORKERS@", "1"),
+            ("@DIR@", "."),
+            ("@PORT@", "8443"),
+            ("@ADMIN_PORT@", "9180"),
+            ("@CERT@", "tls/api.crt"),
+            ("@KEY@", "tls/api.key"),
+            ("@ISSUER@", "https://issuer.test"),
+            ("@AUDIENCE@", "https://api.test"),
+            ("@JWKS@", "keys/jwks.json"),
+            ("@UPSTREAM@", "127.0.0.1:9001"),
+        ] {
+            text = text.replace(place, value);
+        }
+        // The key of the example serves ES256 alone.
+        let (config, report) = config::read(&folder.path().join("bearward.toml"), text);
+        assert!(config.is_some(), "{name}: {}", report.pretty());
+    }
+}
+
+#[test]
+fn the_least_configuration_is_short() {
+    let text = text("config/minimal.toml");
+    let lines = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with(['#', '[']));
+    assert!(lines.count() <= 15);
+}
+
+#[test]
+fn the_readmes_toml_loads_and_its_commands_are_the_promised_ones() {
+    let readme = text("README.md");
+    let folder = folder();
+    let blocks: Vec<_> = readme
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("an end"))
+        .collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let (config, report) = config::read(&folder.path().join("bearward.toml"), block.to_owned());
+        assert!(config.is_some(), "{}", report.pretty());
+    }
+    assert!(readme.contains("\ncargo run --release -- demo\n"));
+    assert!(readme.contains("\ncargo test\n"));
+    assert!(text(".ci/run").contains("\nBEARWARD_TEST_ALL=1 cargo test\n"));
+    // Every command that it shows exists.
+    for line in readme.lines().filter(|line| line.starts_with("bearward ")) {
+        let words: Vec<_> = line
+            .split_whitespace()
+            .skip(1)
+            .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()))
+            .collect();
+        let mut arguments: Vec<_> = words.into_iter().take(2).collect();
+        arguments.push("--help");
+        let output = Command::new(env!("CARGO_BIN_EXE_bearward"))
+            .args(&arguments)
+            .output()
+            .expect("it runs");
+        assert!(output.status.success(), "{line}");
+    }
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for name in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/decisions.md",
+        "docs/reasons.md",
+        "docs/operating.md",
+        "benches/peers/README.md",
+    ] {
+        let folder = root().join(name).parent().expect("a folder").to_owned();
+        for link in text(name).split("](").skip(1) {
+            let target = link.split(')').next().expect("an end");
+            if !target.starts_with("http") && !target.starts_with('#') {
+                let file = target.split('#').next().expect("a path");
+                assert!(folder.join(file).exists(), "{name}: {target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_reason_has_a_row_and_a_page() {
+    let rows = text("docs/reasons.md");
+    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
+    let upstream = Upstream::echo();
+    let gateway = Bearward::usual(&main, &upstream).start();
+    block_on(async {
+        for reason in Reason::ALL {
+            let code = reason.code();
+            let row = format!("| `{code}` | {} |", reason.status().as_u16());
+            assert!(rows.contains(&row), "{row}");
+            let path = format!("/.well-known/bearward/problems/{code}");
+            let plain = gateway.http2().send("GET", &path, &[], "").await;
+            assert_eq!(plain.status, 200);
+            assert_eq!(plain.header("content-type"), "text/plain; charset=utf-8");
+            assert!(plain.text().contains(reason.title()));
+            let json = gateway
+                .http1()
+                .send("GET", &path, &[("accept", "application/json")], "")
+                .await;
+            assert_eq!(json.json()["code"], code);
+            let html = gateway
+                .http1()
+                .send("GET", &path, &[("accept", "text/html")], "")
+                .await;
+            assert_eq!(html.header("content-type"), "text/html; charset=utf-8");
+        }
+        let nothing = gateway
+            .http1()
+            .send("GET", "/.well-known/bearward/problems/nothing", &[], "")
+            .await;
+        assert_eq!(nothing.code(), "route_not_found");
+        let post = gateway
+            .http1()
+            .send(
+                "POST",
+                "/.well-known/bearward/problems/token_expired",
+                &[],
+                "",
+            )
+            .await;
+        assert_eq!((post.status, post.header("allow")), (405, "GET, HEAD"));
+        // Also under the host that the certificate covers and no route names.
+        let request = "GET /.well-known/bearward/problems/token_expired HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        assert!(
+            raw(gateway.address(), request.as_bytes())
+                .await
+                .starts_with("HTTP/1.1 200 ")
+        );
+    });
+}
