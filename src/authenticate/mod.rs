@@ -1,6 +1,6 @@
 //! From a request to the caller: extract, verify, check, ask the revocations. 401 lives here.
 //!
-//! The order of the calls in [`Authenticator::judge`] is the order of the verdict. It is a pure
+//! The order of the calls in [`judge`] is the order of the verdict. It is a pure
 //! function over (token, policy, revocations, time); the cache may save it work and never changes
 //! its answer. Nothing here does I/O: an unknown `kid` is asked for through [`KeyRequests`], and
 //! the token is judged again with what the policy holds then.
