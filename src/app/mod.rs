@@ -28,7 +28,7 @@ use crate::keys::KeyRequests;
 use crate::listen;
 use crate::observe::{Audit, Labels, Metrics};
 use crate::policy::{ListenerId, PolicyStore};
-use crate::revocation::Revocations;
+use crate::revocation::{Kind, Revocations};
 use crate::secret::Secret;
 use crate::worker::{self, Drain};
 
@@ -84,6 +84,13 @@ impl Running {
     #[must_use]
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
         self.addresses.get(listener).copied()
+    }
+
+    /// Where each listener listens.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.addresses
+            .iter()
+            .map(|(name, address)| (name.as_str(), *address))
     }
 
     /// Where the admin listener listens.
@@ -180,6 +187,7 @@ pub fn start(
             .iter()
             .map(|upstream| Arc::clone(&upstream.name))
             .collect(),
+        selectors: Kind::ALL.map(Kind::name).to_vec(),
     };
     let (audit, audit_writer) = Audit::start(config.audit, labels.upstreams.clone(), audit_out)?;
     let metrics = Arc::new(Metrics::new(labels, workers));

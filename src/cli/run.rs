@@ -25,6 +25,9 @@ pub(super) fn run(path: &Path) -> Outcome {
     log::start(config.log_format, config.log_level);
     let gateway = app::start(config, Arc::new(SystemClock), std::io::stdout())
         .map_err(|error| Failure::new(Code::Configuration, error))?;
+    for (listener, address) in gateway.addresses() {
+        tracing::info!(%listener, %address, "listening");
+    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %gateway.admin(), "bearward serves");
     wait_for_end().map_err(Failure::internal)?;
     let cut = gateway.stop();

@@ -9,7 +9,7 @@ use http::Response;
 use http_body::{Frame, SizeHint};
 
 use super::Lane;
-use crate::authenticate::{CacheUse, Notes, Principal};
+use crate::authenticate::{AuthenticationError, CacheUse, Notes, Principal};
 use crate::authorize::AuthorizationError;
 use crate::http::deadline::InFlight;
 use crate::http::{Body, BodyError};
@@ -74,6 +74,9 @@ impl Recorder {
                 self.exchange.token.alg = refused.alg.map(Algorithm::name);
                 self.exchange.token.kid.clone_from(&refused.kid);
                 self.principal.clone_from(&refused.principal);
+                if let AuthenticationError::Revoked(revoked) = &refused.error {
+                    self.exchange.revoked_by = Some(revoked.by.name());
+                }
             }
             Rejection::Authorization(AuthorizationError::ScopeMissing { missing }) => {
                 self.exchange.token.scopes_missing.clone_from(missing);

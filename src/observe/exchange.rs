@@ -117,6 +117,8 @@ pub(crate) struct Exchange {
     /// The place of the algorithm in the list of algorithms, and the time of the check.
     pub(crate) verified_in: Option<(&'static str, Duration)>,
     pub(crate) upstream: Option<UpstreamNotes>,
+    /// What a revocation that bit selects by.
+    pub(crate) revoked_by: Option<&'static str>,
     pub(crate) token: TokenNotes,
     /// The operator's own words on what went wrong.
     pub(crate) cause: Option<String>,
@@ -139,6 +141,7 @@ impl Exchange {
             cache: None,
             verified_in: None,
             upstream: None,
+            revoked_by: None,
             token: TokenNotes::default(),
             cause: None,
         }

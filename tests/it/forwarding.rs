@@ -536,3 +536,58 @@ fn routes_by_host_and_open_routes() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     });
 }
+
+#[test]
+fn an_upstream_that_reads_slowly_is_not_too_slow() {
+    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    // A small window: what the system keeps for it must not hide that it is slow.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(64 * 1024).expect("an option");
+    socket
+        .bind("127.0.0.1:0".parse().expect("an address"))
+        .expect("a port");
+    let listener = runtime
+        .block_on(async { socket.listen(8) })
+        .expect("a port");
+    let address = listener.local_addr().expect("an address");
+    // A block of the body each tick: the whole takes several times the response's limit.
+    runtime.spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut tick = tokio::time::interval(Duration::from_millis(40));
+        let mut rest = BODY;
+        let mut block = vec![0; BODY / 50];
+        while rest > 0 {
+            tick.tick().await;
+            let wanted = rest.min(block.len());
+            stream
+                .read_exact(&mut block[..wanted])
+                .await
+                .expect("bytes");
+            rest -= wanted;
+        }
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        stream.write_all(answer).await.expect("room");
+    });
+    const BODY: usize = 32 * 1024 * 1024;
+    let gateway = Bearward::new()
+        .limits("body_bytes = \"unlimited\"")
+        .trusting("main", &main, "")
+        .upstream("orders", address, "response_timeout = \"700ms\"")
+        .table(ORDERS)
+        .start();
+    let bearer = format!("Bearer {}", main.token().sign());
+    block_on(async {
+        let body = "x".repeat(BODY);
+        let headers = [("authorization", bearer.as_str())];
+        let answer = gateway
+            .http1()
+            .send("POST", "/orders/1", &headers, &body)
+            .await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    });
+}

@@ -57,6 +57,8 @@ fn a_subject_is_cut_off_at_a_time_and_can_be_let_in_again() {
         // The same selector again is the same revocation.
         let again = gateway.ask_admin("POST", PATH, Some(&body)).await;
         assert_eq!((again.status, &again.json()["id"]), (200, &answer["id"]));
+        let hits = "bearward_revocation_hits_total{selector=\"subject\"}";
+        assert_eq!(gateway.metric(hits).await, 2.0);
         let list = gateway.ask_admin("GET", PATH, None).await.json();
         assert_eq!(list["count"], 1);
         assert_eq!(

@@ -35,6 +35,8 @@ pub(in crate::forward) struct Transfer {
     connection: Connection,
     /// Bytes of `connection.outgoing` that are written.
     written: usize,
+    /// Bytes that went out in all: as long as that grows, the upstream is not too slow.
+    sent: u64,
     /// Body bytes that follow `outgoing`, and what follows them.
     chunk: Bytes,
     after_chunk: &'static [u8],
@@ -58,6 +60,7 @@ impl Transfer {
         Self {
             connection,
             written: 0,
+            sent: 0,
             chunk: Bytes::new(),
             after_chunk: &[],
             upload,
@@ -98,19 +101,15 @@ impl Transfer {
     ) -> Poll<Result<Head, ForwardError>> {
         let mut waits_for_client = false;
         if !self.uploaded {
-            let before = self.written;
+            let before = self.sent;
             match self.poll_upload(context) {
-                Poll::Ready(Ok(())) => {
-                    if before == 0 {
-                        // The usual request: written whole, at once.
-                    } else {
-                        *deadline = Instant::now() + wait_max;
-                    }
-                }
+                // The usual request is written whole, at once: its deadline stands already.
+                Poll::Ready(Ok(())) if before == 0 => {}
+                Poll::Ready(Ok(())) => *deadline = Instant::now() + wait_max,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(ForwardError::Body(error))),
                 Poll::Pending => {
                     waits_for_client = self.is_flushed();
-                    if self.written != before || waits_for_client {
+                    if self.sent != before || waits_for_client {
                         *deadline = Instant::now() + wait_max;
                     }
                 }
@@ -297,6 +296,7 @@ impl Transfer {
     }
 
     fn advance(&mut self, mut count: usize) {
+        self.sent += count as u64;
         let head = (self.connection.outgoing.len() - self.written).min(count);
         self.written += head;
         count -= head;

@@ -25,6 +25,7 @@ pub(super) struct Cells {
     pub(super) decisions: HashMap<(RouteIndex, Option<usize>, Option<Reason>), u64>,
     pub(super) verifications: HashMap<&'static str, Histogram>,
     pub(super) cache: [u64; CacheLabel::ALL.len()],
+    pub(super) revocation_hits: HashMap<&'static str, u64>,
     pub(super) upstreams: HashMap<usize, UpstreamCells>,
 }
 
@@ -48,6 +49,7 @@ impl Default for Cells {
             decisions: HashMap::new(),
             verifications: HashMap::new(),
             cache: [0; CacheLabel::ALL.len()],
+            revocation_hits: HashMap::new(),
             upstreams: HashMap::new(),
         }
     }
@@ -109,6 +111,9 @@ impl WorkerCells {
             && let Some(count) = cells.cache.get_mut(cache as usize)
         {
             *count += 1;
+        }
+        if let Some(selector) = exchange.revoked_by {
+            *cells.revocation_hits.entry(selector).or_default() += 1;
         }
         if let Some((alg, took)) = exchange.verified_in {
             cells

@@ -31,6 +31,8 @@ pub(crate) struct Labels {
     pub(crate) route_names: bool,
     pub(crate) issuers: Vec<Arc<str>>,
     pub(crate) upstreams: Vec<Arc<str>>,
+    /// What revocations select by.
+    pub(crate) selectors: Vec<&'static str>,
 }
 
 /// All cells.
@@ -86,6 +88,12 @@ impl Metrics {
         let mut decisions = self.decisions_at_zero();
         let mut verifications: BTreeMap<&str, Histogram> = BTreeMap::new();
         let mut cache = [0; CacheLabel::ALL.len()];
+        let mut hits: BTreeMap<&str, u64> = self
+            .labels
+            .selectors
+            .iter()
+            .map(|name| (*name, 0))
+            .collect();
         let mut upstreams: BTreeMap<&str, UpstreamCells> = self
             .labels
             .upstreams
@@ -115,6 +123,9 @@ impl Metrics {
             }
             for (alg, histogram) in &cells.verifications {
                 add(&mut verifications, alg, histogram);
+            }
+            for (selector, count) in &cells.revocation_hits {
+                *hits.entry(selector).or_default() += count;
             }
             for (sum, count) in cache.iter_mut().zip(cells.cache) {
                 *sum += count;
@@ -189,6 +200,13 @@ impl Metrics {
                     .iter()
                     .zip(cache)
                     .map(|(label, count)| counter(&[("result", label.name())], count)),
+            ),
+            family(
+                "bearward_revocation_hits_total",
+                "Tokens refused because they were revoked.",
+                MetricType::COUNTER,
+                hits.iter()
+                    .map(|(selector, count)| counter(&[("selector", selector)], *count)),
             ),
             family(
                 "bearward_upstream_requests_total",
