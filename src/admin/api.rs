@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Admin, Answer, json, problem};
 use crate::clock::UnixTime;
-use crate::observe::audit::AdminEvent;
+use crate::observe::audit::{AdminEvent, SelectorNotes};
 use crate::revocation::{Added, Kind, Revocation, Selector};
 
 /// The longest claim value, reason or author that is taken.
@@ -120,7 +120,7 @@ fn remove(admin: &Admin, id: &str) -> Answer {
     let removed = admin.revocations.remove(id);
     let result = if removed { "removed" } else { "unknown" };
     if Uuid::try_parse(id).is_ok() {
-        audit(admin, "revocation.remove", id, result);
+        audit(admin, "revocation.remove", id, result, None);
     }
     if removed {
         json(
@@ -151,11 +151,23 @@ fn add(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer {
         Err(detail) => problem(StatusCode::BAD_REQUEST, &detail),
         Ok(Err(error)) => problem(StatusCode::INSUFFICIENT_STORAGE, &error.to_string()),
         Ok(Ok(Added::New(revocation))) => {
-            audit(admin, "revocation.add", &revocation.id, "added");
+            audit(
+                admin,
+                "revocation.add",
+                &revocation.id,
+                "added",
+                Some(&revocation),
+            );
             json(StatusCode::CREATED, &Shown::from(&revocation))
         }
         Ok(Ok(Added::Known(revocation))) => {
-            audit(admin, "revocation.add", &revocation.id, "known");
+            audit(
+                admin,
+                "revocation.add",
+                &revocation.id,
+                "known",
+                Some(&revocation),
+            );
             json(StatusCode::OK, &Shown::from(&revocation))
         }
     }
@@ -218,15 +230,19 @@ fn read(admin: &Admin, body: &[u8]) -> Result<Revocation, String> {
     })
 }
 
-fn audit(admin: &Admin, action: &str, target: &str, result: &str) {
+fn audit(admin: &Admin, action: &str, target: &str, result: &str, revocation: Option<&Revocation>) {
+    let audit = &admin.gateway.audit;
     let change = AdminEvent {
         actor: ACTOR,
         action,
         target,
         result,
+        selector: revocation.map(|revocation| SelectorNotes {
+            issuer: &revocation.selector.issuer,
+            by: revocation.selector.kind.name(),
+            value: audit.by_policy(&revocation.selector.value),
+        }),
+        reason: revocation.and_then(|revocation| revocation.reason.as_deref()),
     };
-    admin
-        .gateway
-        .audit
-        .admin(admin.gateway.clock.now(), &change);
+    audit.admin(admin.gateway.clock.now(), &change);
 }

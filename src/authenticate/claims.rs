@@ -61,7 +61,9 @@ pub(super) fn check(
     check_times(times, issuer, now, trace)?;
     check_audience(token, trust, trace)?;
     for claim in &issuer.require {
-        if matches!(token.claims.claim(claim), None | Some(Json::Null)) {
+        let value = token.claims.claim(claim);
+        // What is there without saying anything is not there.
+        if matches!(value, None | Some(Json::Null)) || value.and_then(Json::as_text) == Some("") {
             return Err(AuthenticationError::ClaimMissing {
                 claim: claim.clone(),
             });

@@ -19,6 +19,8 @@ pub(crate) enum Malformed {
     Empty,
     /// The word `Bearer` twice.
     BearerTwice,
+    /// `null`, `undefined`, `$TOKEN`, `<token>`: a variable that was not filled in.
+    Placeholder,
     /// In quotes.
     Quoted,
     /// A line break in it: `%0A`, `%0D`, or a literal `\n`.
@@ -64,7 +66,7 @@ pub(crate) enum AuthenticationError {
     },
     #[error("token of {size} bytes, the limit is {limit}")]
     TooLarge { size: usize, limit: usize },
-    #[error("malformed token")]
+    #[error("malformed token: {0:?}")]
     Malformed(Malformed),
     #[error("unsupported crit")]
     CriticalHeader,

@@ -88,6 +88,22 @@ pub(super) fn near_miss(token: &[u8]) -> Option<Malformed> {
     {
         return Some(Malformed::BearerTwice);
     }
+    let word = |word: &[u8]| token.eq_ignore_ascii_case(word);
+    if [
+        b"null".as_slice(),
+        b"undefined",
+        b"none",
+        b"nil",
+        b"token",
+        b"nan",
+        b"[object Object]",
+    ]
+    .into_iter()
+    .any(word)
+        || matches!(token.first(), Some(b'$' | b'<' | b'{' | b'%'))
+    {
+        return Some(Malformed::Placeholder);
+    }
     let quote = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b'"' | b'\'' | b'`'));
     if quote(token.first()) || quote(token.last()) {
         return Some(Malformed::Quoted);
@@ -136,6 +152,9 @@ mod tests {
         let cases: &[(&[u8], Option<Malformed>)] = &[
             (b"a.b.c", None),
             (b"Bearer", Some(Malformed::Empty)),
+            (b"undefined", Some(Malformed::Placeholder)),
+            (b"$TOKEN", Some(Malformed::Placeholder)),
+            (b"<your token>", Some(Malformed::Placeholder)),
             (b"a.b.c d", Some(Malformed::Trailing)),
             (b"a.b.c\xff", Some(Malformed::Trailing)),
             (b"Bearer a.b.c", Some(Malformed::BearerTwice)),

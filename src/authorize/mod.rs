@@ -20,7 +20,7 @@ pub(crate) enum AuthorizationError {
         /// Every one of `scopes_all` that is missing; empty if one of `scopes_any` is wanted.
         missing: Vec<Box<str>>,
     },
-    #[error("claim not allowed")]
+    #[error("claim {claim} not allowed")]
     ClaimNotAllowed { claim: Box<str> },
 }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::CONFIG;
 use super::output::{Code, Failure};
 use crate::config;
+use crate::control::FetchError;
 use crate::control::fetch::Fetcher;
 
 /// For one answer.
@@ -102,8 +103,15 @@ impl AdminClient {
         let answer: Response<Bytes> = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
+                let why = match error {
+                    FetchError::Unreachable => {
+                        "connection refused; is the gateway running?".to_owned()
+                    }
+                    FetchError::Url => "it is no http URL of a loopback address".to_owned(),
+                    other => other.to_string(),
+                };
                 let message = format!(
-                    "the admin listener at {} cannot be reached: {error}",
+                    "the admin listener at {} cannot be reached: {why}",
                     self.url
                 );
                 return Err(Failure::new(Code::Unreachable, message));

@@ -45,9 +45,13 @@ pub(super) fn check(arguments: &CheckArguments) -> Outcome {
         report.count(Severity::Error),
         report.count(Severity::Warning),
     );
+    let counted =
+        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     say(&format!(
-        "{}: {errors} errors, {warnings} warnings",
-        arguments.config.display()
+        "{}: {}, {}",
+        arguments.config.display(),
+        counted(errors, "error"),
+        counted(warnings, "warning")
     ));
     Ok(if errors > 0 {
         Code::Configuration.into()

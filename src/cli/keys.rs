@@ -39,23 +39,31 @@ pub(super) fn keys(command: &KeysCommand) -> Outcome {
     })?;
     match key.jwk() {
         Some(jwk) => {
-            write_new(&out.join("private.pem"), &key.private_file())?;
+            write_new(&out.join("private.pem"), &key.private_file(), OWNER_ONLY)?;
             let set = serde_json::json!({ "keys": [jwk] });
-            write_new(&out.join("jwks.json"), format!("{set:#}\n").as_bytes())?;
+            write_new(
+                &out.join("jwks.json"),
+                format!("{set:#}\n").as_bytes(),
+                EVERYBODY,
+            )?;
         }
-        None => write_new(&out.join("secret"), &key.private_file())?,
+        None => write_new(&out.join("secret"), &key.private_file(), OWNER_ONLY)?,
     }
     say("These keys are for development: nobody has kept them safe.");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a file that only its owner can read; never over one that is there.
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+/// Who may read a file.
+const OWNER_ONLY: u32 = 0o600;
+const EVERYBODY: u32 = 0o644;
+
+/// Writes a file; never over one that is there.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     use std::os::unix::fs::OpenOptionsExt;
     let file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(mode)
         .open(path);
     file.and_then(|mut file| file.write_all(bytes))
         .map_err(|error| {

@@ -1,7 +1,7 @@
 //! The commands, one file each.
 //!
 //! Data goes to standard output, talk to standard error. Exit codes: 0 good, 1 a negative verdict
-//! or findings, 2 usage, 69 the admin listener is not reachable, 70 our own fault, 78 bad
+//! or findings, 2 usage, 69 the admin listener is not reachable, 70 our own fault, 71 the system refuses (a taken port, an unwritable folder), 78 bad
 //! configuration. A token never comes from the arguments: those are seen by every user of a
 //! machine.
 
@@ -63,7 +63,7 @@ enum Command {
         /// A reason, as in the body of a refusal.
         code: String,
     },
-    /// Make tokens for development.
+    /// Explain a token, or make one for development.
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Make keys for development.

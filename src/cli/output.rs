@@ -12,6 +12,8 @@ pub(super) enum Code {
     Usage = 2,
     Unreachable = 69,
     Internal = 70,
+    /// The system refuses: a taken port, a folder that cannot be written.
+    System = 71,
     Configuration = 78,
 }
 

@@ -24,7 +24,7 @@ pub(super) fn run(path: &Path) -> Outcome {
     };
     log::start(config.log_format, config.log_level);
     let gateway = app::start(config, Arc::new(SystemClock), std::io::stdout())
-        .map_err(|error| Failure::new(Code::Configuration, error))?;
+        .map_err(|error| Failure::new(Code::System, error))?;
     for (listener, address) in gateway.addresses() {
         tracing::info!(%listener, %address, "listening");
     }

@@ -260,9 +260,9 @@ pub(super) fn find(place: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.place == place)
 }
 
-/// The keys directly below a place, by their last name.
+/// The keys directly below a place that are served, by their last name.
 pub(super) fn below(place: &str) -> impl Iterator<Item = &'static str> {
-    KEYS.iter().filter_map(move |key| {
+    KEYS.iter().filter(|key| key.served).filter_map(move |key| {
         let name = if place.is_empty() {
             key.place
         } else {

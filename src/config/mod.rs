@@ -16,6 +16,9 @@ mod value;
 
 use std::path::Path;
 
+pub(crate) use suggest::nearest;
+pub(crate) use value::duration;
+
 pub use diagnostic::{Diagnostic, Report, Severity};
 pub use settings::Config;
 pub(crate) use settings::{IssuerSettings, JwksSettings, KeySourceSettings, ListenerSettings};

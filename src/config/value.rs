@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `"5s"`, `"10m"`, `"250ms"`, `"24h"`, `"7d"`, or parts of falling size as `"1h30m"`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 5] = [
         ("ms", 1),
         ("s", 1_000),

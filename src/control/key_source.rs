@@ -8,11 +8,14 @@ use crate::config::JwksSettings;
 use crate::keys::{KeySet, Skipped, jwks};
 use crate::oauth::AlgorithmSet;
 
+/// What the log shows of a text that a provider sent.
+const SHOWN_CHARS_MAX: usize = 128;
+
 /// Why a key set did not come.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FetchError {
-    #[error("the provider names another issuer in its metadata")]
-    IssuerDiffers,
+    #[error("the provider names another issuer in its metadata: {0}")]
+    IssuerDiffers(String),
     #[error("the provider's metadata is no JSON with `issuer` and `jwks_uri`")]
     Metadata,
     #[error("{0}")]
@@ -48,7 +51,7 @@ impl FetchError {
 
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
-            Self::IssuerDiffers | Self::Metadata | Self::Jwks(_) | Self::TooLarge => "invalid",
+            Self::IssuerDiffers(_) | Self::Metadata | Self::Jwks(_) | Self::TooLarge => "invalid",
             Self::Redirect | Self::Url => "redirect",
             Self::Status(_) => "status",
             Self::Timeout => "timeout",
@@ -60,6 +63,9 @@ impl FetchError {
 
 /// Where key sets come from. Production has [`RemoteKeys`]; tests have a double that they move.
 pub(crate) trait KeySource: Send + 'static {
+    /// Where it comes from, for the log.
+    fn place(&self) -> &str;
+
     /// Gets the present set.
     fn fetch(
         &self,
@@ -122,13 +128,20 @@ impl RemoteKeys {
             serde_json::from_slice(&document).map_err(|_| FetchError::Metadata)?;
         // Byte for byte (OpenID Connect Discovery section 4.3, RFC 8414 section 3.3).
         if metadata.issuer != issuer {
-            return Err(FetchError::IssuerDiffers);
+            let shown = metadata.issuer.escape_default().take(SHOWN_CHARS_MAX);
+            return Err(FetchError::IssuerDiffers(shown.collect()));
         }
         Ok(metadata.jwks_uri)
     }
 }
 
 impl KeySource for RemoteKeys {
+    fn place(&self) -> &str {
+        match &self.place {
+            Place::Url(place) | Place::Discovery(place) => place,
+        }
+    }
+
     async fn fetch(&self, allowed: AlgorithmSet) -> Result<(KeySet, Vec<Skipped>), FetchError> {
         let document = match &self.place {
             Place::Url(url) => self.fetcher.get(url).await?,

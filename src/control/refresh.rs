@@ -169,7 +169,7 @@ impl<S: KeySource> Keeper<S> {
                     .min(RETRY_MAX);
                 self.failures = self.failures.saturating_add(1);
                 self.next = Instant::now() + retry;
-                tracing::warn!(issuer = %self.status.name, %error, "the issuer's keys were not fetched; trying again");
+                tracing::warn!(issuer = %self.status.name, from = self.source.place(), %error, "the issuer's keys were not fetched; trying again");
             }
         }
     }

@@ -129,7 +129,7 @@ impl Gateway {
             };
             reject::respond(&rejection, &setting)
         });
-        recorder.finish(response)
+        recorder.finish(response, parts.uri)
     }
 
     /// The stages in their order. A body that was not used up is drained.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, Uri};
 use http_body::{Frame, SizeHint};
 
 use super::Lane;
@@ -97,7 +97,8 @@ impl Recorder {
     }
 
     /// Ties the record to the end of the response's body.
-    pub(super) fn finish(mut self, response: Response<Body>) -> Response<Body> {
+    pub(super) fn finish(mut self, response: Response<Body>, uri: Uri) -> Response<Body> {
+        self.exchange.uri = uri;
         if self.exchange.status == 0 {
             self.exchange.status = response.status().as_u16();
         }

@@ -3,19 +3,15 @@
 //! What is skipped is named with its reason. A key with its private part in it is skipped and
 //! remembered by its identity: whoever read the set could sign with it.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{KeySet, VerificationKey};
+use super::{KeySet, VerificationKey, numbers};
 use crate::oauth::json::Members;
 use crate::oauth::{Algorithm, AlgorithmSet, Json};
 
 /// Keys in one set that are looked at; the rest is ignored. Real providers publish under ten.
 const KEYS_MAX: usize = 64;
-/// RSA moduli, in bits: RFC 7518 section 3.3 demands 2048, above 8192 a check costs too much.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// Longest `kid` that is kept; tokens are bounded too.
 const KID_BYTES_MAX: usize = 256;
 
@@ -30,8 +26,15 @@ struct Document<'a> {
 pub(crate) enum JwksError {
     #[error("not a JWK set: no JSON object with one array `keys`")]
     NotASet,
-    #[error("the JWK set has no usable key")]
-    NoUsableKey,
+    #[error("the JWK set has no usable key{}", first_of(.0))]
+    NoUsableKey(Vec<Skipped>),
+}
+
+fn first_of(skipped: &[Skipped]) -> String {
+    skipped.first().map_or_else(
+        || ": it is empty".to_owned(),
+        |key| format!("; of {} the first: {}", skipped.len(), key.why),
+    )
 }
 
 /// A key that was not taken: its place in the set, its `kid` if it has one, and why.
@@ -88,7 +91,7 @@ pub(crate) fn read(
         why: "another key of the set has the same `kid` and `kty`",
     }));
     if keys.is_empty() {
-        return Err(JwksError::NoUsableKey);
+        return Err(JwksError::NoUsableKey(skipped));
     }
     let keys = keys.into_iter().map(|(_, _, key)| key).collect();
     Ok((KeySet::new(keys), skipped))
@@ -139,9 +142,9 @@ fn key(jwk: &Members, allowed: AlgorithmSet) -> Result<(Kty, VerificationKey), &
         Some(_) => return Err("its `kid` is not a short string"),
     };
     let (fitting, bytes): (&[Algorithm], Vec<u8>) = match kty {
-        Kty::Rsa => rsa(jwk)?,
-        Kty::Ec => ec(jwk)?,
-        Kty::Okp => okp(jwk)?,
+        Kty::Rsa => numbers::rsa(jwk)?,
+        Kty::Ec => numbers::ec(jwk)?,
+        Kty::Okp => numbers::okp(jwk)?,
     };
     let own = match jwk.get("alg") {
         None => None,
@@ -160,92 +163,6 @@ fn key(jwk: &Members, allowed: AlgorithmSet) -> Result<(Kty, VerificationKey), &
     }
     let key = VerificationKey::public(kid, algorithms, &bytes).ok_or("its numbers make no key")?;
     Ok((kty, key))
-}
-
-fn decoded(jwk: &Members, name: &str) -> Result<Vec<u8>, &'static str> {
-    jwk.get(name)
-        .and_then(Json::as_text)
-        .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
-        .ok_or("a number of it is missing or not base64url")
-}
-
-fn rsa(jwk: &Members) -> Result<(&'static [Algorithm], Vec<u8>), &'static str> {
-    let modulus = decoded(jwk, "n")?;
-    let exponent = decoded(jwk, "e")?;
-    let modulus = strip_zeros(&modulus);
-    let exponent = strip_zeros(&exponent);
-    let bits = modulus.len() * 8 - modulus.first().map_or(0, |b| b.leading_zeros() as usize);
-    if !RSA_BITS.contains(&bits) {
-        return Err("its RSA modulus has fewer than 2048 or more than 8192 bits");
-    }
-    if exponent.len() > 5 || exponent.last().is_none_or(|b| b % 2 == 0) || exponent == [1] {
-        return Err("its RSA exponent is not sound");
-    }
-    let mut body = der_integer(modulus);
-    body.extend(der_integer(exponent));
-    Ok((
-        &[
-            Algorithm::Rs256,
-            Algorithm::Rs384,
-            Algorithm::Rs512,
-            Algorithm::Ps256,
-            Algorithm::Ps384,
-            Algorithm::Ps512,
-        ],
-        der(0x30, &body),
-    ))
-}
-
-fn ec(jwk: &Members) -> Result<(&'static [Algorithm], Vec<u8>), &'static str> {
-    let (algorithms, size): (&[Algorithm], _) = match jwk.get("crv").and_then(Json::as_text) {
-        Some("P-256") => (&[Algorithm::Es256], 32),
-        Some("P-384") => (&[Algorithm::Es384], 48),
-        _ => return Err("its `crv` is not P-256 or P-384"),
-    };
-    let (x, y) = (decoded(jwk, "x")?, decoded(jwk, "y")?);
-    if x.len() != size || y.len() != size {
-        return Err("its coordinates have the wrong size");
-    }
-    Ok((algorithms, [&[0x04], x.as_slice(), y.as_slice()].concat()))
-}
-
-fn okp(jwk: &Members) -> Result<(&'static [Algorithm], Vec<u8>), &'static str> {
-    if jwk.get("crv").and_then(Json::as_text) != Some("Ed25519") {
-        return Err("its `crv` is not Ed25519");
-    }
-    let x = decoded(jwk, "x")?;
-    if x.len() != 32 {
-        return Err("its coordinates have the wrong size");
-    }
-    Ok((&[Algorithm::EdDsa], x))
-}
-
-fn strip_zeros(bytes: &[u8]) -> &[u8] {
-    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    bytes.get(zeros..).unwrap_or_default()
-}
-
-/// A positive INTEGER of DER: a zero byte goes before a set high bit.
-fn der_integer(bytes: &[u8]) -> Vec<u8> {
-    if bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
-        return der(0x02, &[&[0], bytes].concat());
-    }
-    der(0x02, bytes)
-}
-
-fn der(tag: u8, body: &[u8]) -> Vec<u8> {
-    let length = body.len().to_be_bytes();
-    let length = strip_zeros(&length);
-    let mut out = vec![tag];
-    match body.len() {
-        0..0x80 => out.push(length.first().copied().unwrap_or(0)),
-        _ => {
-            out.push(0x80 | u8::try_from(length.len()).unwrap_or(0));
-            out.extend_from_slice(length);
-        }
-    }
-    out.extend_from_slice(body);
-    out
 }
 
 #[cfg(test)]
@@ -335,10 +252,8 @@ mod tests {
     fn same_kid_and_kind_is_ambiguous() {
         let key = format!("{{{RFC_EC},\"kid\":\"a\"}}");
         let other = format!("{{{RFC_RSA},\"kid\":\"a\"}}");
-        assert_eq!(
-            set(&[key.clone(), key.clone()]).err(),
-            Some(JwksError::NoUsableKey)
-        );
+        let none = set(&[key.clone(), key.clone()]).err();
+        assert!(matches!(none, Some(JwksError::NoUsableKey(skipped)) if skipped.len() == 2));
         let (set, skipped) = set(&[key, other]).expect("two kinds");
         assert_eq!((set.len(), skipped.len()), (2, 0));
         assert!(matches!(
@@ -373,7 +288,7 @@ mod tests {
         }
         assert_eq!(
             read(br#"{"keys":[]}"#, all()).err(),
-            Some(JwksError::NoUsableKey)
+            Some(JwksError::NoUsableKey(vec![]))
         );
     }
 

@@ -5,6 +5,7 @@
 //! a `kid` of issuer A is nothing to a token of issuer B (RFC 8725 section 3.8).
 
 pub(crate) mod jwks;
+mod numbers;
 pub(crate) mod pem;
 mod request;
 mod verification_key;

@@ -20,6 +20,8 @@ use crate::clock::UnixTime;
 const QUEUE_MAX: usize = 8192;
 /// What is kept of a `kid`, which is the sender's to choose.
 const KID_CHARS_MAX: usize = 64;
+/// What is kept of a path. Queries, where secrets hide, are not written at all.
+const PATH_CHARS_MAX: usize = 256;
 /// Lines are handed to the system in blocks of about this size.
 const BLOCK_BYTES: usize = 64 * 1024;
 /// A line waits this long for others to go with it: waking the writer for each would cost the
@@ -75,6 +77,20 @@ pub(crate) struct AdminEvent<'a> {
     pub(crate) action: &'a str,
     pub(crate) target: &'a str,
     pub(crate) result: &'a str,
+    /// The issuer, the kind of selector and its value, which is written by the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) selector: Option<SelectorNotes<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<&'a str>,
+}
+
+/// Whom a change is about.
+#[derive(Debug, Serialize)]
+pub(crate) struct SelectorNotes<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -99,6 +115,7 @@ struct DecisionLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<usize>,
     method: &'static str,
+    path: String,
     peer: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     issuer: Option<&'a str>,
@@ -204,10 +221,11 @@ impl Audit {
             route: exchange.route.as_ref().map(|(_, name)| &**name),
             rule: exchange.rule,
             method: exchange.method.0,
+            path: shown(exchange.uri.path(), PATH_CHARS_MAX),
             peer: exchange.peer,
             issuer: exchange.issuer.as_ref().map(|(_, name)| &**name),
             alg: token.alg,
-            kid: token.kid.as_deref().map(shown),
+            kid: token.kid.as_deref().map(|kid| shown(kid, KID_CHARS_MAX)),
             token_fingerprint: token.fingerprint.map(|digest| self.hash(&digest)),
             jti: token.jti.as_deref().and_then(|jti| self.by_policy(jti)),
             sub: token
@@ -249,7 +267,8 @@ impl Audit {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn by_policy(&self, value: &str) -> Option<String> {
+    /// A subject or token id as the policy lets it be written.
+    pub(crate) fn by_policy(&self, value: &str) -> Option<String> {
         match self.settings.subject {
             SubjectPolicy::Hash => Some(self.hash(value.as_bytes())),
             SubjectPolicy::Plain => Some(value.to_owned()),
@@ -269,13 +288,13 @@ impl Audit {
 }
 
 /// Text of the sender's choice, made safe for a log line: printable ASCII, escaped and cut.
-fn shown(text: &str) -> String {
+fn shown(text: &str, chars_max: usize) -> String {
     let mut out: String = text
         .chars()
-        .take(KID_CHARS_MAX)
+        .take(chars_max)
         .flat_map(char::escape_default)
         .collect();
-    if text.chars().count() > KID_CHARS_MAX {
+    if text.chars().count() > chars_max {
         out.push_str("...");
     }
     out
@@ -334,8 +353,8 @@ mod tests {
 
     #[test]
     fn a_senders_text_cannot_break_the_line() {
-        assert_eq!(shown("a\"b\n\u{202e}"), "a\\\"b\\n\\u{202e}");
-        assert_eq!(shown(&"x".repeat(100)).len(), KID_CHARS_MAX + 3);
+        assert_eq!(shown("a\"b\n\u{202e}", 64), "a\\\"b\\n\\u{202e}");
+        assert_eq!(shown(&"x".repeat(100), 64).len(), 67);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Method;
+use http::{Method, Uri};
 use uuid::Uuid;
 
 use crate::clock::UnixTime;
@@ -105,6 +105,8 @@ pub(crate) struct Exchange {
     pub(crate) listener: Arc<str>,
     pub(crate) peer: IpAddr,
     pub(crate) method: MethodLabel,
+    /// As it was sent; only the path is written.
+    pub(crate) uri: Uri,
     /// The route's place and name.
     pub(crate) route: Option<(usize, Arc<str>)>,
     pub(crate) rule: Option<usize>,
@@ -133,6 +135,7 @@ impl Exchange {
             listener: Arc::clone(listener),
             peer,
             method: method.into(),
+            uri: Uri::default(),
             route: None,
             rule: None,
             status: 0,

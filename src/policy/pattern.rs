@@ -14,7 +14,7 @@ pub(crate) enum PatternError {
     NoSlash,
     #[error("a path has no empty segment, dot segment, `?`, `#`, backslash, space or control")]
     Segment,
-    #[error("only a last segment `{{*NAME}}` can stand for other segments")]
+    #[error("only a last segment `{{*rest}}` can stand for other segments")]
     Braces,
 }
 
@@ -35,7 +35,7 @@ impl FromStr for PathPattern {
             Some((head, last)) if last.starts_with("{*") && last.ends_with('}') => (head, true),
             _ => (text, false),
         };
-        if literal.contains(['{', '}']) {
+        if literal.contains(['{', '}', '*']) {
             return Err(PatternError::Braces);
         }
         let segments = literal.strip_prefix('/').unwrap_or(literal).split('/');
@@ -91,6 +91,8 @@ mod tests {
             ("/orders/{id}", Err(PatternError::Braces)),
             ("/{*rest}/x", Err(PatternError::Braces)),
             ("/a{*rest}", Err(PatternError::Braces)),
+            ("/*", Err(PatternError::Braces)),
+            ("/orders/**", Err(PatternError::Braces)),
         ] {
             let parsed = text.parse::<PathPattern>();
             let parsed = parsed.map(|pattern| (pattern.literal.to_string(), pattern.any_rest));

@@ -78,6 +78,8 @@ impl Rejection {
     /// What the operator's log says beyond the reason.
     pub(crate) fn cause(&self) -> Option<String> {
         match self {
+            Self::Authentication(refused) => Some(refused.error.to_string()),
+            Self::Authorization(error) => Some(error.to_string()),
             Self::Forward(error) => Some(error.to_string()),
             Self::Target(error) => Some(error.to_string()),
             Self::TransferCoding => Some("a transfer coding other than chunked".to_owned()),

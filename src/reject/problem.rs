@@ -76,7 +76,10 @@ pub(super) fn of<'a>(
 impl Problem<'_> {
     pub(super) fn json(&self) -> Vec<u8> {
         // Strings and numbers only: there is nothing that could fail to be written.
-        serde_json::to_vec(self).unwrap_or_default()
+        let mut body = serde_json::to_vec(self).unwrap_or_default();
+        // For those who read it in a terminal.
+        body.push(b'\n');
+        body
     }
 
     /// A page for a person; everything in it is escaped.

@@ -175,7 +175,7 @@ fn keys_and_tokens_for_development_are_accepted_and_explained() {
         );
         let (code, text, _) = bearward(
             &["token", "explain", "--json"],
-            &mint(&["--scope", "a", "--expires", "-5"]),
+            &mint(&["--scope", "a", "--expires", "-5m"]),
         );
         assert_eq!(code, Some(1));
         let verdict: serde_json::Value = serde_json::from_str(&text).expect("JSON");

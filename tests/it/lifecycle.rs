@@ -222,7 +222,7 @@ fn a_second_gateway_on_the_same_port_does_not_start() {
         .arg(folder.path().join("bearward.toml"))
         .output()
         .expect("it runs");
-    assert_eq!(second.status.code(), Some(78));
+    assert_eq!(second.status.code(), Some(71));
     let said = String::from_utf8_lossy(&second.stderr);
     assert!(said.contains("cannot listen on"), "{said}");
 }

@@ -35,7 +35,7 @@ const READY_PAUSE: Duration = Duration::from_millis(10);
 pub(super) fn demo(port: u16) -> Outcome {
     log::start(
         LogFormat::Readable,
-        tracing_subscriber::filter::LevelFilter::WARN,
+        tracing_subscriber::filter::LevelFilter::ERROR,
     );
     let folder = tempfile::Builder::new()
         .prefix("bearward-demo-")
@@ -65,7 +65,7 @@ pub(super) fn demo(port: u16) -> Outcome {
     data(&lines::print(&tokens, port));
     let token_file = folder.path().join("state/admin-token");
     data(&format!("\n# metrics     curl -s {admin}/metrics"));
-    data(&format!("# readiness   curl -s {admin}/readyz?verbose"));
+    data(&format!("# readiness   curl -s '{admin}/readyz?verbose'"));
     data(&format!(
         "# admin API   curl -s {admin}/api/v1/revocations -H \"Authorization: Bearer $(cat {})\"",
         token_file.display()

@@ -4,24 +4,28 @@
 //! holds: an issuer whose keys have to be fetched cannot be judged here, and the answer says so.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
 use http::{HeaderMap, Method, Version};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app;
 use crate::authenticate::{self, Ask, Caller, Notes};
 use crate::authorize::authorize;
-use crate::cli::output::{Code, Failure, data, say};
+use crate::cli::output::{Code, Failure, data};
 use crate::cli::{CONFIG, Outcome};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::config::{self, Config};
-use crate::policy::{Access, Policy, Route};
+use crate::keys::jwks;
+use crate::policy::{Access, IssuerId, Policy, Route};
 use crate::reject::{self, NamedLimits, Rejection, Setting, Site};
 use crate::revocation::Revocations;
-use crate::verdict::{Finding, Trace};
+use crate::verdict::{Finding, Reason, Step, Trace};
 
 /// The longest input that is read.
 const INPUT_BYTES_MAX: u64 = 1024 * 1024;
@@ -40,6 +44,9 @@ pub(in crate::cli) struct ExplainArguments {
     /// The method that the token is for.
     #[arg(long, default_value = "GET")]
     method: String,
+    /// A JWK set for the issuers whose keys would have to be fetched.
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
     /// Judge at this time (RFC 3339) instead of now.
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -50,6 +57,8 @@ pub(in crate::cli) struct ExplainArguments {
 
 /// What was found, and what stopped it.
 struct Verdict {
+    /// Header and claims, as the token says them.
+    says: Option<[Value; 2]>,
     findings: Vec<Finding>,
     refused: Option<(Rejection, String, String)>,
 }
@@ -59,7 +68,7 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Outcome {
     let (config, report) = config::load(&arguments.config);
     let config = config.ok_or_else(|| Failure::new(Code::Configuration, report.pretty()))?;
     let route = route(&config, arguments.route.as_deref())?;
-    let method = Method::from_bytes(arguments.method.as_bytes())
+    let method = Method::from_bytes(arguments.method.to_ascii_uppercase().as_bytes())
         .map_err(|_| usage(format!("`{}` is no method", arguments.method)))?;
     let now = match &arguments.at {
         None => SystemClock.now(),
@@ -68,8 +77,11 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Outcome {
     };
     let token = read(&arguments.source)?;
     let token = token.trim_ascii();
+    if token.is_empty() {
+        return Err(usage("there is no token on the input".to_owned()));
+    }
     let token = token.strip_prefix(b"Bearer ").unwrap_or(token);
-    let policy = app::policy(&config);
+    let policy = with_keys(app::policy(&config), arguments.jwks.as_deref())?;
     let verdict = judge(&config, &policy, &route, &method, now, token);
     if arguments.json {
         data(&as_json(&verdict));
@@ -82,7 +94,7 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Outcome {
     })
 }
 
-fn route(config: &Config, name: Option<&str>) -> Result<std::sync::Arc<Route>, Failure> {
+fn route(config: &Config, name: Option<&str>) -> Result<Arc<Route>, Failure> {
     let routes: Vec<_> = config
         .routes
         .iter()
@@ -181,13 +193,54 @@ fn judge(
         let (detail, hint) = reject::sentences(&rejection, &setting);
         (rejection, detail, hint)
     });
+    let mut findings = trace.into_findings();
+    // Revocations live in the running gateway.
+    findings.retain(|finding| finding.step != Step::Revocation);
     Verdict {
-        findings: trace.into_findings(),
+        says: says(token),
+        findings,
         refused,
     }
 }
 
+/// The policy with a JWK set in the place of keys that would have to be fetched.
+fn with_keys(mut policy: Policy, file: Option<&Path>) -> Result<Policy, Failure> {
+    let Some(file) = file else {
+        return Ok(policy);
+    };
+    let bytes = std::fs::read(file).map_err(|error| {
+        Failure::new(
+            Code::Usage,
+            format!("{} cannot be read: {error}", file.display()),
+        )
+    })?;
+    for place in 0..policy.issuers().len() {
+        let id = IssuerId(place);
+        let missing = policy.issuer(id).filter(|issuer| issuer.keys.is_none());
+        let Some(allowed) = missing.map(|issuer| issuer.rules.algorithms) else {
+            continue;
+        };
+        let (keys, _) = jwks::read(&bytes, allowed)
+            .map_err(|error| Failure::new(Code::Usage, format!("{}: {error}", file.display())))?;
+        policy = policy.with_keys(id, Some(Arc::new(keys)), None);
+    }
+    Ok(policy)
+}
+
+/// Header and claims for whoever holds the token; `None` if it is no token.
+fn says(token: &[u8]) -> Option<[Value; 2]> {
+    let mut parts = token.split(|byte| *byte == b'.');
+    let mut part = || {
+        let json = URL_SAFE_NO_PAD.decode(parts.next()?).ok()?;
+        serde_json::from_slice(&json).ok()
+    };
+    Some([part()?, part()?])
+}
+
 fn print(verdict: &Verdict, route: &Route, method: &Method) {
+    if let Some([header, claims]) = &verdict.says {
+        data(&format!("header {header:#}\nclaims {claims:#}"));
+    }
     data(&format!("route {}, method {method}", route.name));
     for finding in &verdict.findings {
         data(&format!(
@@ -196,23 +249,32 @@ fn print(verdict: &Verdict, route: &Route, method: &Method) {
             finding.text
         ));
     }
+    if verdict
+        .refused
+        .as_ref()
+        .is_none_or(|(rejection, ..)| rejection.step() > Some(Step::Revocation))
+    {
+        data("  skipped revocation  it is known to the running gateway alone");
+    }
     match &verdict.refused {
         None => data("allowed"),
         Some((rejection, detail, hint)) => {
             let reason = rejection.reason();
-            let step = rejection
-                .step()
-                .map_or("request", crate::verdict::Step::name);
+            let step = rejection.step().map_or("request", Step::name);
             data(&format!("  FAILED  {step:<11} {detail}"));
             data(&format!(
                 "refused: {} {}",
                 reason.status().as_u16(),
                 reason.code()
             ));
+            let hint = if reason == Reason::KeysUnavailable {
+                "The issuer's keys would have to be fetched; give its JWK set by --jwks FILE."
+            } else {
+                hint
+            };
             data(&format!("  {hint}"));
         }
     }
-    say("Revocations live in the running gateway and are not looked at here.");
 }
 
 fn as_json(verdict: &Verdict) -> String {
@@ -225,13 +287,20 @@ fn as_json(verdict: &Verdict) -> String {
         json!({
             "code": rejection.reason().code(),
             "status": rejection.reason().status().as_u16(),
-            "step": rejection.step().map(crate::verdict::Step::name),
+            "step": rejection.step().map(Step::name),
             "detail": detail,
             "hint": hint,
         })
     });
     format!(
         "{:#}",
-        json!({ "allowed": refused.is_none(), "passed": passed, "refused": refused })
+        json!({
+            "header": verdict.says.as_ref().map(|[header, _]| header),
+            "claims": verdict.says.as_ref().map(|[_, claims]| claims),
+            "allowed": refused.is_none(),
+            "passed": passed,
+            "skipped": ["revocation"],
+            "refused": refused,
+        })
     )
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::Outcome;
 use crate::cli::output::{Code, Failure, data, say};
 use crate::clock::{Clock, SystemClock};
+use crate::config;
 use crate::develop::DevelopmentKey;
 
 #[derive(Debug, Args)]
@@ -17,9 +18,9 @@ pub(in crate::cli) struct MintArguments {
     /// The private key in PEM, or the file of a shared secret.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The signature algorithm.
-    #[arg(long, default_value = "ES256")]
-    alg: String,
+    /// The signature algorithm; by default what the key serves: ES256, ES384, EdDSA or RS256.
+    #[arg(long)]
+    alg: Option<String>,
     /// The key id.
     #[arg(long, default_value = "development")]
     kid: String,
@@ -38,14 +39,14 @@ pub(in crate::cli) struct MintArguments {
     /// The scopes, with spaces between them.
     #[arg(long)]
     scope: Option<String>,
-    /// Minutes until it expires; negative for one that has.
+    /// When it expires: "15m", "1h"; "-5m" for one that has.
     #[arg(
         long,
-        default_value_t = 15,
-        allow_negative_numbers = true,
-        value_name = "MINUTES"
+        default_value = "15m",
+        allow_hyphen_values = true,
+        value_name = "SPAN"
     )]
-    expires: i64,
+    expires: String,
     /// Another claim, as NAME=VALUE; VALUE is JSON, or else text.
     #[arg(long, value_name = "NAME=VALUE")]
     claim: Vec<String>,
@@ -59,8 +60,7 @@ pub(super) fn mint(arguments: &MintArguments) -> Outcome {
             format!("{} cannot be read: {error}", arguments.key.display()),
         )
     })?;
-    let key = DevelopmentKey::read(&arguments.alg, Some(&arguments.kid), &bytes)
-        .map_err(|error| Failure::new(Code::Usage, error))?;
+    let key = key(arguments, &bytes)?;
     let claims = claims(arguments)?;
     let token = key
         .sign(Some(&arguments.typ), &Value::Object(claims))
@@ -70,11 +70,53 @@ pub(super) fn mint(arguments: &MintArguments) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The key with the algorithm that was asked for, or the first that it serves.
+fn key(arguments: &MintArguments, bytes: &[u8]) -> Result<DevelopmentKey, Failure> {
+    let usual = ["ES256", "ES384", "EdDSA", "RS256"];
+    let candidates = match &arguments.alg {
+        Some(alg) => vec![alg.as_str()],
+        None => usual.to_vec(),
+    };
+    let mut last = None;
+    for alg in candidates {
+        match DevelopmentKey::read(alg, Some(&arguments.kid), bytes) {
+            Ok(key) => return Ok(key),
+            Err(error) => last = Some(error.to_string()),
+        }
+    }
+    let why = match (&arguments.alg, last) {
+        (Some(_), Some(why)) => why,
+        _ => format!(
+            "not a private key in PKCS #8 PEM that fits one of {}",
+            usual.join(", ")
+        ),
+    };
+    Err(Failure::new(
+        Code::Usage,
+        format!("{}: {why}", arguments.key.display()),
+    ))
+}
+
+/// Seconds until it expires.
+fn expires(text: &str) -> Result<i64, Failure> {
+    let (sign, span) = match text.strip_prefix('-') {
+        Some(span) => (-1, span),
+        None => (1, text),
+    };
+    config::duration(span)
+        .and_then(|span| i64::try_from(span.as_secs()).ok())
+        .map(|seconds| sign * seconds)
+        .ok_or_else(|| {
+            Failure::new(
+                Code::Usage,
+                format!("`{text}` is no span like \"15m\" or \"-5m\""),
+            )
+        })
+}
+
 fn claims(arguments: &MintArguments) -> Result<Map<String, Value>, Failure> {
     let now = SystemClock.now();
-    let exp = now
-        .secs()
-        .saturating_add(arguments.expires.saturating_mul(60));
+    let exp = now.secs().saturating_add(expires(&arguments.expires)?);
     // An expired token was issued before it expired.
     let iat = now
         .minus(Duration::from_secs(1))

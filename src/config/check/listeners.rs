@@ -1,6 +1,7 @@
 //! `[listeners.*]`.
 
-use super::{Checker, address, with_defaults};
+use super::{Checker, addresses, with_defaults};
+use crate::clock::{Clock, SystemClock};
 use crate::config::raw::Node;
 use crate::config::settings::{Binding, ListenerSettings, TlsSettings};
 use crate::http::body::BodyLimits;
@@ -28,7 +29,7 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
     let what = format!("listener `{name}`");
     let binding = checker
         .required(node, &what, "address")
-        .and_then(|(text, span)| address(&text, &span, checker));
+        .and_then(|(text, span)| addresses::read(&text, &span, checker));
     let limits = with_defaults(node, "limits");
     let clear_text = node.flag("clear_text");
     let protocols = protocols(node, &what, clear_text, checker);
@@ -45,6 +46,7 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
             }
             None
         }
+        (None, false) if node.is_faulty("tls") || node.is_faulty("clear_text") => return None,
         (None, false) => {
             checker.error_help(
                 "BW0106",
@@ -133,6 +135,9 @@ fn protocols(
 
 fn tls_of(tls: &Node, what: &str, limits: &Node, checker: &mut Checker<'_>) -> Option<TlsSettings> {
     let list = tls.list("certificates");
+    if tls.is_faulty("certificates") {
+        return None;
+    }
     if list.is_empty() {
         checker.error(
             "BW0105",
@@ -146,7 +151,7 @@ fn tls_of(tls: &Node, what: &str, limits: &Node, checker: &mut Checker<'_>) -> O
         .filter_map(|node| {
             let chain = checker.required(node, "a certificate", "chain");
             let key = checker.secret(node, "key");
-            if node.value("key").is_none() {
+            if node.value("key").is_none() && !node.is_faulty("key") {
                 checker.error(
                     "BW0105",
                     "a certificate has no `key`".to_owned(),
@@ -156,7 +161,21 @@ fn tls_of(tls: &Node, what: &str, limits: &Node, checker: &mut Checker<'_>) -> O
             let (path, span) = chain?;
             let chain = checker.file(&path, &span, "`chain`")?;
             match Served::read(&chain, &key?.0) {
-                Ok(served) => Some(served),
+                Ok(served) => {
+                    let now = SystemClock.now();
+                    if served.not_after() <= now {
+                        checker.warn(
+                            "BW0208",
+                            format!(
+                                "the certificate `{path}` of {what} ended at {}",
+                                served.not_after()
+                            ),
+                            &span,
+                            "clients refuse it; renew it",
+                        );
+                    }
+                    Some(served)
+                }
                 Err(error) => {
                     checker.error(
                         "BW0108",

@@ -3,12 +3,12 @@
 //! Each part reads its table and says every fault of it; a part that cannot be built leaves a gap
 //! that later parts step over, so that one run tells all.
 
+mod addresses;
 mod issuers;
 mod listeners;
 mod routes;
 mod upstreams;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use http::Uri;
@@ -16,7 +16,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::diagnostic::{Diagnostic, Report};
 use super::raw::{Node, SecretSource, Span, Value};
-use super::settings::{AdminSettings, Config};
+use super::settings::Config;
 use super::suggest::nearest;
 use crate::authenticate::CacheLimits;
 use crate::observe::audit::{AuditSettings, SubjectPolicy};
@@ -171,7 +171,10 @@ impl Checker<'_> {
                 Diagnostic::error("BW0107", what.to_owned())
                     .at(span)
                     .label(label)
-                    .help(format!("defined: {}", defined.join(", "))),
+                    .help(match defined {
+                        [] => format!("no [{table}.NAME] is defined"),
+                        names => format!("defined: {}", names.join(", ")),
+                    }),
             );
         }
         found
@@ -232,14 +235,23 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
     let audit = with_defaults(root, "audit");
     let cache = with_defaults(root, "cache");
     let endpoints = with_defaults(root, "endpoints");
-    let admin = admin(&with_defaults(root, "admin"), &mut checker);
+    let admin = addresses::admin(&with_defaults(root, "admin"), &mut checker);
     let probes = table("probes");
     let probes = probes
         .value("address")
         .and_then(|(value, span)| match value {
-            Value::Text(text) => address(text, span, &mut checker),
+            Value::Text(text) => addresses::read(text, span, &mut checker),
             _ => None,
         });
+    if let Some(admin) = &admin {
+        addresses::taken_twice(
+            &listeners,
+            admin.address,
+            probes,
+            &table("admin").span,
+            &mut checker,
+        );
+    }
     let number = |count: Option<u64>| usize::try_from(count.unwrap_or(1)).unwrap_or(usize::MAX);
     Some(Config {
         public_url,
@@ -319,66 +331,4 @@ fn public_url(server: &Node, checker: &mut Checker<'_>) -> Option<String> {
         );
     }
     uri.map(|_| text.trim_end_matches('/').to_owned())
-}
-
-fn admin(node: &Node, checker: &mut Checker<'_>) -> Option<AdminSettings> {
-    let text = node.text("address")?;
-    let span = node
-        .value("address")
-        .map_or_else(|| node.span.clone(), |(_, span)| span.clone());
-    let address = address(&text, &span, checker);
-    if address.is_some_and(|address| !address.ip().is_loopback()) {
-        checker.error_help(
-            "BW0110",
-            format!("the admin listener is not on a loopback address: `{text}`"),
-            &span,
-            "without TLS it would carry its token in clear text; reach it through a tunnel, or use [probes] for health and metrics",
-        );
-    }
-    let hosts = node.texts("allowed_hosts").map(<[_]>::to_vec);
-    let token = checker.secret(node, "token");
-    if let Some((token, span)) = &token
-        && token.expose().len() < 16
-    {
-        checker.error(
-            "BW0104",
-            "the admin token has fewer than 16 bytes".to_owned(),
-            span,
-        );
-    }
-    Some(AdminSettings {
-        address: address?,
-        token: token.map(|(token, _)| token),
-        allowed_hosts: match hosts {
-            Some(hosts) => hosts
-                .into_iter()
-                .map(|(host, _)| host.to_ascii_lowercase())
-                .collect(),
-            None => ["localhost", "127.0.0.1", "[::1]"]
-                .map(str::to_owned)
-                .to_vec(),
-        },
-    })
-}
-
-/// An IP address with a port.
-fn address(text: &str, span: &Span, checker: &mut Checker<'_>) -> Option<SocketAddr> {
-    if text.starts_with("unix:") || text.starts_with("systemd:") {
-        checker.error(
-            "BW0102",
-            format!("`{text}`: sockets by path or by systemd are not served by this version"),
-            span,
-        );
-        return None;
-    }
-    let parsed = text.parse().ok();
-    if parsed.is_none() {
-        checker.error_help(
-            "BW0104",
-            format!("`{text}` is no address to listen on"),
-            span,
-            "write an IP address and a port: \"0.0.0.0:8443\", \"[::]:8443\"",
-        );
-    }
-    parsed
 }

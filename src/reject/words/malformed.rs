@@ -10,6 +10,10 @@ pub(super) fn of<'a>(how: Malformed) -> Words<'a> {
             "There is no token behind the word Bearer.",
             "Check that the variable that holds the token is set.",
         ),
+        Malformed::Placeholder => (
+            "There is a placeholder where the token should be.",
+            "The variable that holds the token was not filled in.",
+        ),
         Malformed::BearerTwice => (
             "The word Bearer stands twice before the token.",
             "Send it once; the client library may add it for you.",

@@ -125,7 +125,7 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
         E::IssuedInFuture { at } => early("The token was issued", *at, setting),
         E::TooOld { limit } => Words {
             detail: format!(
-                "The token is older than the {} that are allowed.",
+                "The token is older than allowed; the limit is {}.",
                 spoken(*limit)
             ),
             hint: renew(),
@@ -137,7 +137,7 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
         },
         E::LifetimeTooLong { limit } => Words {
             detail: format!(
-                "The token lives longer than the {} that are allowed.",
+                "The token lives longer than allowed; the limit is {}.",
                 spoken(*limit)
             ),
             hint: "Ask the issuer for tokens that live shorter.".to_owned(),

@@ -5,6 +5,7 @@ use http::{HeaderName, HeaderValue, Method};
 use super::Parts;
 use crate::config::check::Checker;
 use crate::config::raw::{Node, Value};
+use crate::config::suggest::nearest;
 use crate::http::cors::{Cors, EXPOSED_ALWAYS};
 use crate::http::headers::{ends_here, is_forwarding_claim};
 use crate::oauth::scope::is_scope_token;
@@ -20,6 +21,22 @@ impl Parts<'_> {
         } else {
             texts.to_vec()
         };
+        const KNOWN: [&str; 9] = [
+            "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
+        ];
+        for (text, span) in &texts {
+            if let Some(near) = nearest(text, KNOWN.into_iter())
+                && near != text
+                && !text.bytes().any(|b| b.is_ascii_lowercase())
+            {
+                checker.warn(
+                    "BW0207",
+                    format!("`methods` of {}: `{text}` is an unusual method", self.what),
+                    span,
+                    &format!("did you mean `{near}`?"),
+                );
+            }
+        }
         let mut methods = Vec::new();
         for (text, span) in &texts {
             match Method::from_bytes(text.as_bytes()) {

@@ -245,7 +245,7 @@ impl Parts<'_> {
 
     fn rules(&self, open: bool, checker: &mut Checker<'_>) -> Vec<Rule> {
         let nodes = self.node.list("rules");
-        if nodes.is_empty() && !open {
+        if nodes.is_empty() && !open && !self.node.is_faulty("rules") {
             checker.warn(
                 "BW0206",
                 format!(
