@@ -20,7 +20,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -31,12 +31,13 @@ use crate::revocation::Revocations;
 use crate::secret::Secret;
 use crate::worker::Listener;
 
-/// Connections at once.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections at once, on each address.
+const CONNECTIONS_MAX: usize = 256;
+/// A connection has one request and this long for all of it: whoever can reach the address must
+/// not be able to keep a probe or an operator out.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 /// The largest body of a request.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// From the first byte to the end of a header.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the admin side can see and change.
 pub(crate) struct Admin {
@@ -79,11 +80,10 @@ pub(crate) async fn serve(admin: Arc<Admin>, listener: TcpListener, scope: Scope
                 async move { Ok::<_, Infallible>(answer(&admin, scope, request).await) }
             });
             let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
+                .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), service);
-            // Whoever asked has gone; there is nobody to tell.
-            let _ = connection.await;
+            // Whoever asked has gone, or took too long; there is nobody to tell.
+            let _ = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
             drop(place);
         });
     }

@@ -21,6 +21,9 @@ use crate::clock::UnixTime;
 use crate::oauth::Algorithm;
 use crate::policy::IssuerId;
 
+/// A longer `kid` of a bad token is not kept: it is the sender's to choose, and for the log alone.
+const BAD_KID_BYTES_MAX: usize = 128;
+
 /// The bounds of `[cache]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CacheLimits {
@@ -166,15 +169,14 @@ impl TokenCache {
     }
 
     /// The entry of a token, verified now if it is not there. Whoever asks for the same new token
-    /// at the same moment waits for the one check instead of making its own.
+    /// at the same moment waits for the one check instead of making its own. `None` if that failed,
+    /// for whomever it was made: a refusal belongs to one request and is not shared.
     pub(super) fn verified(
         &self,
         digest: TokenDigest,
-        verify: impl FnOnce() -> Result<Arc<Verified>, Box<Refused>>,
-    ) -> Result<Arc<Verified>, Refused> {
-        self.good
-            .try_get_with(digest, verify)
-            .map_err(|refused| Refused::clone(&refused))
+        verify: impl FnOnce() -> Result<Arc<Verified>, ()>,
+    ) -> Option<Arc<Verified>> {
+        self.good.try_get_with(digest, verify).ok()
     }
 
     pub(super) fn bad(&self, digest: &TokenDigest, now: UnixTime) -> Option<BadSignature> {
@@ -195,7 +197,10 @@ impl TokenCache {
             let bad = BadSignature {
                 issuer,
                 alg,
-                kid: refused.kid.clone(),
+                kid: refused
+                    .kid
+                    .clone()
+                    .filter(|kid| kid.len() <= BAD_KID_BYTES_MAX),
                 keys,
                 until: now.plus(lifetime),
             };

@@ -284,3 +284,36 @@ fn the_trace_names_each_step_that_passed() {
         ]
     );
 }
+
+/// One moment, many routes: what one request is refused for is nothing to the others.
+#[test]
+fn a_refusal_is_not_shared_with_another_route() {
+    let world = Arc::new(world());
+    for _ in 0..50 {
+        let cache = Arc::new(cache(None));
+        let barrier = Arc::new(std::sync::Barrier::new(6));
+        let threads: Vec<_> = (0..6)
+            .map(|place| {
+                let (world, cache) = (Arc::clone(&world), Arc::clone(&cache));
+                let barrier = Arc::clone(&barrier);
+                std::thread::spawn(move || {
+                    let ask = Ask {
+                        policy: &world.policies[place % 2],
+                        route: &world.routes[place % 3],
+                        revocations: &world.revocations[0],
+                        now: UnixTime::from_secs(NOW),
+                        token: world.tokens[0].as_bytes(),
+                        token_bytes_max: 8192,
+                    };
+                    let cold = judge(&ask, None, &mut Notes::default(), &mut Trace::off());
+                    barrier.wait();
+                    let warm = judge(&ask, Some(&cache), &mut Notes::default(), &mut Trace::off());
+                    assert_eq!(cold, warm, "{place}");
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("equal verdicts");
+        }
+    }
+}

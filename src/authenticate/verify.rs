@@ -86,22 +86,31 @@ pub(super) fn verify<'a>(
     } else {
         notes.cache = CacheUse::Miss;
     }
-    let mut failed_against = None;
-    let verified = cache.verified(digest, || {
+    let mut own = None;
+    let shared = cache.verified(digest, || {
         anew(ask, notes, trace).map_err(|failure| {
-            failed_against = failure.keys;
-            Box::new(failure.refused)
+            own = Some((failure.refused, failure.keys));
         })
     });
-    match verified {
-        Ok(token) => resolve(ask, token),
-        Err(refused) => {
-            if let Some(keys) = failed_against {
+    let token = match (shared, own) {
+        (Some(token), _) => token,
+        (None, Some((refused, keys))) => {
+            if let Some(keys) = keys {
                 cache.remember_bad(digest, ask.now, &refused, keys);
             }
-            Err(refused)
+            return Err(refused);
         }
+        // Another request was first, and its refusal is not ours: it may have had another route or
+        // an older policy.
+        (None, None) => anew(ask, notes, trace).map_err(|failure| failure.refused)?,
+    };
+    let held = resolve(ask, token)?;
+    // What another request verified was verified by its policy.
+    if key_still_signs(ask.policy, held.id, &held.token)? {
+        return Ok(held);
     }
+    let token = anew(ask, notes, trace).map_err(|failure| failure.refused)?;
+    resolve(ask, token)
 }
 
 /// Finds the issuer of a verified token among those that the route trusts.

@@ -11,6 +11,9 @@ use super::suggest::nearest;
 use super::value;
 use crate::oauth::Json;
 
+/// The longest duration where a key has no bound of its own.
+const DURATION_MAX: Duration = Duration::from_secs(3650 * 86_400);
+
 /// What is wrong with a value.
 pub(super) enum Fault {
     Type,
@@ -85,9 +88,9 @@ pub(super) fn typed_text(kind: Kind, text: &str) -> Result<Value, Fault> {
         }
         Kind::DurationOr(word) if text == word => Ok(Value::Duration(None)),
         Kind::DurationOr(_) => value::duration(text)
-            .filter(|duration| !duration.is_zero())
+            .filter(|duration| !duration.is_zero() && *duration <= DURATION_MAX)
             .map(|duration| Value::Duration(Some(duration)))
-            .ok_or_else(|| bad("is no duration above zero")),
+            .ok_or_else(|| bad("is no duration above zero and up to ten years")),
         Kind::Size { least, most } => {
             value::size(text)
                 .ok_or_else(|| bad("is no size"))

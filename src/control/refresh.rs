@@ -3,9 +3,10 @@
 //! A failed fetch leaves the last good set in place until its hard limit. An unknown `kid` fetches
 //! once for all who wait, from a bucket of two that fills at a floor's rate, so that forged `kid`s
 //! cannot hammer the provider and one of them cannot hold a rotation back; kids that a fetch did
-//! not find are remembered, within a bound, until a new set comes.
+//! not find are remembered for the gap, within a bound, or until a new set comes: not longer, since a
+//! guessed kid of the next rotation must not keep that out.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -43,7 +44,8 @@ pub(crate) struct Keeper<S> {
     checked_at: Option<UnixTime>,
     failures: u32,
     next: Instant,
-    unknown: HashSet<Option<Box<str>>>,
+    /// Key ids that a fetch did not find, and when: not asked for again within the gap.
+    unknown: HashMap<Option<Box<str>>, Instant>,
     tokens: u32,
     filled: Instant,
 }
@@ -70,7 +72,7 @@ impl<S: KeySource> Keeper<S> {
             checked_at: None,
             failures: 0,
             next: now,
-            unknown: HashSet::new(),
+            unknown: HashMap::new(),
             tokens: BUCKET,
             filled: now,
         }
@@ -105,13 +107,16 @@ impl<S: KeySource> Keeper<S> {
                 .as_ref()
                 .is_some_and(|keys| kid.is_some_and(|kid| keys.has_kid(kid)))
         };
+        let gap = self.settings.unknown_kid_gap;
+        self.unknown.retain(|_, since| since.elapsed() < gap);
         // A fetch for somebody else may have brought it.
-        if !known(&self.current) && !self.unknown.contains(&question.kid) {
+        if !known(&self.current) && !self.unknown.contains_key(&question.kid) {
             self.status.unknown_kids.fetch_add(1, Ordering::Relaxed);
             if self.take_token() {
-                self.fetch().await;
-                if !known(&self.current) && self.unknown.len() < UNKNOWN_MAX {
-                    self.unknown.insert(question.kid);
+                let fetched = self.fetch().await;
+                // A failed fetch says nothing about the key id.
+                if fetched && !known(&self.current) && self.unknown.len() < UNKNOWN_MAX {
+                    self.unknown.insert(question.kid, Instant::now());
                 }
             }
         }
@@ -133,7 +138,8 @@ impl<S: KeySource> Keeper<S> {
         taken
     }
 
-    async fn fetch(&mut self) {
+    /// Fetches once; whether that succeeded.
+    async fn fetch(&mut self) -> bool {
         let started = Instant::now();
         let fetched = self.source.fetch(self.rules.algorithms).await;
         self.status.durations.observe(started.elapsed());
@@ -161,6 +167,7 @@ impl<S: KeySource> Keeper<S> {
                 self.seen = Some(Instant::now());
                 self.next = Instant::now() + self.settings.refresh;
                 self.take_in(keys);
+                true
             }
             Err(error) => {
                 self.status.failed(&error);
@@ -170,6 +177,7 @@ impl<S: KeySource> Keeper<S> {
                 self.failures = self.failures.saturating_add(1);
                 self.next = Instant::now() + retry;
                 tracing::warn!(issuer = %self.status.name, from = self.source.place(), %error, "the issuer's keys were not fetched; trying again");
+                false
             }
         }
     }

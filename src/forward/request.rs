@@ -10,7 +10,9 @@ use super::{HostHeader, Outgoing, Upstream, identity};
 use crate::authenticate::Caller;
 use crate::http::Body;
 use crate::http::body::LimitedBody;
-use crate::http::headers::{ends_here, is_forwarding_claim, named_by_connection};
+use crate::http::headers::{
+    dashed_twin, ends_here, is_end_to_end, is_forwarding_claim, named_by_connection,
+};
 
 /// How the request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,8 @@ pub(super) fn write_head(
     let named = headers.contains_key(header::CONNECTION);
     let mut cookies = 0;
     for (name, value) in headers {
-        if is_ours(name, outgoing) || (named && named_by_connection(headers, name)) {
+        let dropped = named && !is_end_to_end(name) && named_by_connection(headers, name);
+        if dropped || is_ours(name, outgoing) {
             continue;
         }
         if *name == header::COOKIE && outgoing.version == Version::HTTP_2 {
@@ -89,15 +92,21 @@ pub(super) fn write_head(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Fields of the client that are not passed on as they are.
+/// Fields of the client that are not passed on as they are, in any spelling that an upstream may
+/// read as the same name.
 fn is_ours(name: &HeaderName, outgoing: &Outgoing<'_>) -> bool {
+    is_hops_own(name)
+        || (*name == header::AUTHORIZATION && outgoing.strips_authorization())
+        || outgoing.reserved.contains(name)
+        || dashed_twin(name).is_some_and(|twin| is_hops_own(&twin) || is_end_to_end(&twin))
+}
+
+fn is_hops_own(name: &HeaderName) -> bool {
     *name == header::HOST
         || *name == header::CONTENT_LENGTH
         || *name == header::EXPECT
         || ends_here(name)
         || is_forwarding_claim(name)
-        || (*name == header::AUTHORIZATION && outgoing.strips_authorization())
-        || outgoing.reserved.contains(name)
 }
 
 /// HTTP/2 may split `Cookie`; HTTP/1.1 has one (RFC 9113 section 8.2.3).

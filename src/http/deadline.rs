@@ -1,7 +1,8 @@
 //! The byte stream of a downstream connection with its time limits.
 //!
-//! Two limits live here because only the stream sees them: *idle*, from the end of one request to
-//! the first byte of the next, and *header*, from that byte until the request is handed on. hyper's
+//! Three limits live here because only the stream sees them: *idle*, from the end of one request to
+//! the first byte of the next; *header*, from that byte until the request is handed on; and again
+//! *idle*, for a client that takes no byte of what is written to it. hyper's
 //! own timer stays off: it would arm and disarm a timer for every request. Here a timer is armed
 //! once and only asked again when it fires, so a busy connection pays nothing for its limits.
 
@@ -91,6 +92,9 @@ pub(crate) struct Timed<S> {
     /// Bytes of a request have come in this wait.
     head_begun: bool,
     timer: LazyTimer,
+    /// When the client stopped taking what is written.
+    stuck_since: Option<Instant>,
+    write_timer: LazyTimer,
 }
 
 impl<S> Timed<S> {
@@ -108,6 +112,25 @@ impl<S> Timed<S> {
             waiting_since: None,
             head_begun: false,
             timer: LazyTimer::default(),
+            stuck_since: None,
+            write_timer: LazyTimer::default(),
+        }
+    }
+
+    /// Passes a write's outcome on, unless the client has taken nothing for too long.
+    fn poll_stuck<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.stuck_since = None;
+            return outcome;
+        }
+        let since = *self.stuck_since.get_or_insert_with(Instant::now);
+        match self.write_timer.poll(context, since + self.limits.idle) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
         }
     }
 
@@ -164,15 +187,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.poll_stuck(context, outcome)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        self.poll_stuck(context, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.poll_stuck(context, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -184,7 +210,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.poll_stuck(context, outcome)
     }
 }
 
@@ -244,6 +271,19 @@ mod tests {
             () = drip => unreachable!("the stream stays open until its limit"),
         }
         assert!(started.elapsed() <= LIMITS.header + Duration::from_millis(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let (mut stream, _theirs, _) = timed();
+        let started = Instant::now();
+        // The pipe holds 64 bytes; nobody reads the rest.
+        let kind = stream
+            .write_all(&[0; 1000])
+            .await
+            .map_err(|error| error.kind());
+        assert_eq!(kind, Err(io::ErrorKind::TimedOut));
+        assert_eq!(started.elapsed(), LIMITS.idle);
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,8 +21,7 @@ pub(crate) fn ends_here(name: &HeaderName) -> bool {
     )
 }
 
-/// Whether `Connection` names this field. Fields that the proxy itself writes or checks cannot be
-/// taken away by naming them (RFC 9110 section 7.6.1 is no tool for dropping `Authorization`).
+/// Whether `Connection` names this field.
 pub(crate) fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers
         .get_all(header::CONNECTION)
@@ -33,6 +32,23 @@ pub(crate) fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> boo
                 .trim_ascii()
                 .eq_ignore_ascii_case(name.as_str().as_bytes())
         })
+}
+
+/// Fields that cannot be taken away by naming them in `Connection`: they are for the upstream.
+pub(crate) fn is_end_to_end(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::AUTHORIZATION | header::CONTENT_TYPE | header::COOKIE | header::HOST
+    )
+}
+
+/// A name with underscores in the spelling that many servers read it as.
+pub(crate) fn dashed_twin(name: &HeaderName) -> Option<HeaderName> {
+    let name = name.as_str();
+    if !name.contains('_') {
+        return None;
+    }
+    HeaderName::from_bytes(name.replace('_', "-").as_bytes()).ok()
 }
 
 /// What a client may say of itself only through a trusted proxy: removed, then written by us.
@@ -123,6 +139,17 @@ mod tests {
         ] {
             assert_eq!(encode_value(text), value, "{text}");
         }
+    }
+
+    #[test]
+    fn twins() {
+        let twin = |name: &str| dashed_twin(&name.parse().expect("a name"));
+        assert_eq!(
+            twin("x_forwarded-for"),
+            Some(HeaderName::from_static("x-forwarded-for"))
+        );
+        assert_eq!(twin("content_length"), Some(header::CONTENT_LENGTH));
+        assert_eq!(twin("x-forwarded-for"), None);
     }
 
     #[test]

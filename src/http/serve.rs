@@ -20,6 +20,9 @@ use super::deadline::Timed;
 const BUFFER_MIN: usize = 8 * 1024;
 /// Streams that a client may open and reset before they are looked at (rapid reset).
 const RESET_STREAMS_MAX: usize = 32;
+/// What is kept of a response for a stream whose client does not take it. Times the streams, this
+/// is what one HTTP/2 connection can make us hold; hyper's default is 400 KiB.
+const SEND_BUFFER_MAX: usize = 32 * 1024;
 /// Header fields of one HTTP/1.1 message; hyper's default.
 const HEADER_FIELDS_MAX: usize = 100;
 
@@ -122,6 +125,7 @@ where
                 .max_concurrent_streams(limits.streams)
                 .max_header_list_size(list_size)
                 .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+                .max_send_buf_size(SEND_BUFFER_MAX)
                 .serve_connection(stream, service);
             let mut connection = std::pin::pin!(connection);
             tokio::select! {

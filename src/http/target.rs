@@ -55,7 +55,9 @@ impl<'a> Target<'a> {
         }
         let host = host(uri, headers)?;
         let path = uri.path();
-        if !path.starts_with('/') {
+        // A query without a path would be matched as `/` and sent as it is.
+        let whole = uri.path_and_query().map_or("/", |whole| whole.as_str());
+        if !path.starts_with('/') || !whole.starts_with('/') {
             return Err(TargetError::Form);
         }
         let encoded_slash = check_path(path)?;
@@ -107,7 +109,12 @@ fn parse_authority(text: &[u8]) -> Result<Authority, TargetError> {
         Some(port) => !port.starts_with('+') && port.parse::<u16>().is_ok(),
         None => behind.is_empty(),
     };
-    if host.is_empty() || !port_is_good {
+    // One name or address: no list, no escape, no dot at the end, which would make another name of
+    // the same host.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let host_is_good = host.starts_with('[')
+        || (host.bytes().all(plain) && !host.ends_with('.') && !host.starts_with('.'));
+    if host.is_empty() || !host_is_good || !port_is_good {
         return Err(TargetError::Authority);
     }
     Ok(authority)
@@ -121,6 +128,16 @@ fn check_path(path: &str) -> Result<bool, TargetError> {
     if bytes.contains(&b'%') {
         encoded_slash = check_escapes(bytes)?;
     }
+    check_segments(bytes)?;
+    if encoded_slash {
+        // An upstream may decode before it splits: its segments must be sound too.
+        let decoded = path.replace("%2F", "/").replace("%2f", "/");
+        check_segments(decoded.as_bytes())?;
+    }
+    Ok(encoded_slash)
+}
+
+fn check_segments(bytes: &[u8]) -> Result<(), TargetError> {
     let mut segments = bytes.split(|byte| *byte == b'/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         if segment.is_empty() && segments.peek().is_some() {
@@ -141,7 +158,7 @@ fn check_path(path: &str) -> Result<bool, TargetError> {
             return Err(TargetError::DotSegment);
         }
     }
-    Ok(encoded_slash)
+    Ok(())
 }
 
 /// Checks the escapes of a path (RFC 3986 sections 2.1 and 6.2.2.2).
@@ -188,6 +205,10 @@ mod tests {
             ("/a..b/...", Ok(false)),
             ("/a%2Fb", Ok(true)),
             ("/a%2fb", Ok(true)),
+            ("/a/..%2Fb", Err(DotSegment)),
+            ("/a%2f..%2Fb", Err(DotSegment)),
+            ("/a%2F%2Fb", Err(EmptySegment)),
+            ("/a/%2Fb", Err(EmptySegment)),
             ("//", Err(EmptySegment)),
             ("/a//b", Err(EmptySegment)),
             ("/a/./b", Err(DotSegment)),
@@ -236,6 +257,9 @@ mod tests {
             ("/", vec![""], bad.clone()),
             ("/", vec!["user@a.test"], bad.clone()),
             ("/", vec!["a.test:"], bad.clone()),
+            ("/", vec!["a.test."], bad.clone()),
+            ("/", vec!["a.test,b.test"], bad.clone()),
+            ("/", vec!["a%2etest"], bad.clone()),
             ("/", vec!["a.test:99999"], bad.clone()),
             ("/", vec!["a.test/x"], bad),
             ("http://a.test/", vec!["A.test"], Ok("a.test".to_owned())),

@@ -1,7 +1,7 @@
 //! A JWK set (RFC 7517) to a [`KeySet`], each key alone: one bad key costs itself, not the set.
 //!
-//! What is skipped is named with its reason. A key with its private part in it is skipped and
-//! remembered by its identity: whoever read the set could sign with it.
+//! What is skipped is named with its reason. A key with its private part in it is skipped: whoever
+//! read the set could sign with it.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -90,14 +90,13 @@ impl KeySet {
         self.keys.len()
     }
 
-    /// Whether both sets hold the same keys under the same names: then there is nothing to publish.
+    /// Whether both sets hold the same keys under the same names in the same order.
     pub(crate) fn same_keys(&self, other: &Self) -> bool {
         self.keys.len() == other.keys.len()
-            && self.keys.iter().all(|key| {
-                other
-                    .keys
-                    .iter()
-                    .any(|their| their.kid() == key.kid() && their.same_material(key))
-            })
+            && self
+                .keys
+                .iter()
+                .zip(&other.keys)
+                .all(|(mine, theirs)| mine.kid() == theirs.kid() && mine.same_material(theirs))
     }
 }

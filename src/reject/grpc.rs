@@ -10,12 +10,27 @@ use crate::http::Body;
 use crate::policy::Disclosure;
 use crate::verdict::Reason;
 
+/// The longest subtype that is echoed: `-web-text+proto`.
+const SUBTYPE_BYTES_MAX: usize = 24;
+
 /// The content type to answer with, if the request is a gRPC or gRPC-Web call: the request's own.
 pub(super) fn content_type(headers: &HeaderMap) -> Option<HeaderValue> {
+    const PREFIX: &[u8] = b"application/grpc";
     let value = headers.get(CONTENT_TYPE)?;
-    let kind = value.as_bytes().get(..b"application/grpc".len())?;
-    kind.eq_ignore_ascii_case(b"application/grpc")
-        .then(|| value.clone())
+    let bytes = value.as_bytes();
+    if !bytes.get(..PREFIX.len())?.eq_ignore_ascii_case(PREFIX) {
+        return None;
+    }
+    // A plain subtype is echoed; anything else is the sender's text and not repeated.
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let rest = bytes.get(PREFIX.len()..)?;
+    Some(
+        if rest.len() <= SUBTYPE_BYTES_MAX && rest.iter().all(plain) {
+            value.clone()
+        } else {
+            HeaderValue::from_static("application/grpc")
+        },
+    )
 }
 
 /// The answer: 200, and the meant status as a gRPC one.

@@ -457,3 +457,97 @@ fn a_forged_token_alone_cannot_choose_the_503() {
         ],
     );
 }
+
+#[test]
+fn underscore_twins_of_what_the_proxy_says() {
+    let (main, upstream) = (main_issuer(), Upstream::echo());
+    let gateway = Bearward::usual(&main, &upstream).start();
+    let bearer = format!("Bearer {}", main.token().sign());
+    block_on(async {
+        for client in [gateway.http1(), gateway.http2()] {
+            let headers = [
+                ("authorization", bearer.as_str()),
+                ("x_forwarded_for", "forged"),
+                ("x-forwarded_proto", "forged"),
+                ("x_real_ip", "forged"),
+                ("content_length", "forged"),
+                ("transfer_encoding", "forged"),
+                ("x_plain", "kept"),
+            ];
+            let seen = client.send("GET", "/orders/1", &headers, "").await.text();
+            assert!(!seen.contains("forged"), "{seen}");
+            assert!(seen.contains("x_plain: kept\r\n"), "{seen}");
+        }
+    });
+}
+
+#[test]
+fn connection_cannot_take_the_credential_away() {
+    let (main, upstream) = (main_issuer(), Upstream::echo());
+    let gateway = Bearward::usual(&main, &upstream).start();
+    let bearer = format!("Bearer {}", main.token().sign());
+    block_on(async {
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("cookie", "a=b"),
+            ("connection", "authorization, cookie"),
+        ];
+        let seen = gateway
+            .http1()
+            .send("GET", "/orders/1", &headers, "")
+            .await
+            .text();
+        assert!(
+            seen.contains(&format!("authorization: {bearer}\r\n")),
+            "{seen}"
+        );
+        assert!(seen.contains("cookie: a=b\r\n"), "{seen}");
+    });
+}
+
+#[test]
+fn another_spelling_of_a_host_does_not_reach_a_laxer_route() {
+    let (main, upstream) = (main_issuer(), Upstream::echo());
+    let gateway = Bearward::usual(&main, &upstream)
+        .table("[listeners.plain]\naddress = \"127.0.0.1:0\"\nclear_text = true")
+        .table("[routes.secure]\nhosts = [\"secure.test\"]\npath = \"/{*rest}\"\nupstream = \"orders\"\nissuers = [\"main\"]")
+        .table("[routes.rest]\npath = \"/{*rest}\"\nupstream = \"orders\"\nauth = \"none\"")
+        .start();
+    let plain = gateway.listener("plain").expect("the listener");
+    block_on(async {
+        for (host, status) in [
+            ("secure.test", 401),
+            ("SECURE.test:80", 401),
+            ("secure.test.", 400),
+            ("secure.test,other.test", 400),
+            ("secure%2etest", 400),
+            ("other.test", 200),
+        ] {
+            let request = http::Request::get("/x")
+                .header("host", host)
+                .body(http_body_util::Full::default())
+                .expect("a request");
+            let answer = crate::support::client::plain_exchange(plain, request).await;
+            assert_eq!(answer.status, status, "{host}");
+        }
+    });
+}
+
+#[test]
+fn allowed_slashes_do_not_allow_dot_segments() {
+    let (main, upstream) = (main_issuer(), Upstream::echo());
+    let gateway = Bearward::usual(&main, &upstream)
+        .table("[routes.files]\npath = \"/files/{*rest}\"\nupstream = \"orders\"\nauth = \"none\"\nencoded_slashes = \"allow\"")
+        .start();
+    block_on(async {
+        for (path, status) in [
+            ("/files/a%2Fb", 200),
+            ("/files/..%2Forders", 400),
+            ("/files/a%2f..%2F..%2forders", 400),
+            ("/files/a%2F%2Forders", 400),
+        ] {
+            let answer = gateway.http1().send("GET", path, &[], "").await;
+            assert_eq!(answer.status, status, "{path}");
+        }
+    });
+}

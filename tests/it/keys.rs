@@ -300,6 +300,27 @@ fn forged_key_ids_cannot_hammer_the_provider() {
 }
 
 #[test]
+fn a_guessed_key_id_does_not_keep_its_rotation_out() {
+    let (provider, upstream) = (Provider::start(), Upstream::echo());
+    let old = TestIssuer::new("https://login.test/", "ES256", "old");
+    let new = TestIssuer::new("https://login.test/", "ES256", "new");
+    provider.publish(&[&old]);
+    let gateway = gateway(&old, &provider, &upstream, "unknown_kid_gap = \"1s\"");
+    block_on(async {
+        eventually("readiness", async || ready(&gateway).await).await;
+        let token = new.token().sign();
+        // Somebody asks for the next key before the provider has it.
+        assert_eq!(
+            gateway.http1().get("/orders/1", &token).await.code(),
+            "key_unknown"
+        );
+        provider.publish(&[&old, &new]);
+        let accepted = async || gateway.http1().get("/orders/1", &token).await.status == 200;
+        eventually("the new key", accepted).await;
+    });
+}
+
+#[test]
 fn a_start_without_the_provider_recovers_by_itself() {
     let (provider, upstream) = (Provider::start(), Upstream::echo());
     let main = TestIssuer::new("https://login.test/", "ES256", "main");

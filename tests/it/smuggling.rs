@@ -140,6 +140,10 @@ fn an_upstream_that_frames_twice_or_talks_on_is_not_used_again() {
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n", "502"),
         ("nonsense\r\n\r\n", "502"),
         ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "502"),
+        (
+            "HTTP/1.1 204 No Content\r\ncontent-length: 6\r\n\r\nPOISON",
+            "502",
+        ),
         // A good answer with the start of another behind it.
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n",
