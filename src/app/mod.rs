@@ -171,6 +171,11 @@ pub fn start(
         .unwrap_or_else(|| parts::own_url(&config.listeners, &addresses));
 
     let labels = Labels {
+        listeners: config
+            .listeners
+            .iter()
+            .map(|listener| Arc::clone(&listener.name))
+            .collect(),
         routes: config
             .routes
             .iter()
@@ -189,7 +194,7 @@ pub fn start(
             .collect(),
         selectors: Kind::ALL.map(Kind::name).to_vec(),
     };
-    let (audit, audit_writer) = Audit::start(config.audit, labels.upstreams.clone(), audit_out)?;
+    let (audit, audit_writer) = Audit::start(config.audit, labels.clone(), audit_out)?;
     let metrics = Arc::new(Metrics::new(labels, workers));
     let revocations = Arc::new(Revocations::default());
     let (key_requests, asked) = KeyRequests::channel(KEY_WAIT_MAX);

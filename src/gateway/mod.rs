@@ -102,7 +102,7 @@ impl Gateway {
         let gateway = &downstream.lane.gateway;
         let now = gateway.clock.now();
         let (parts, body) = request.into_parts();
-        let exchange = Exchange::begin(now, &front.name, downstream.peer, &parts.method);
+        let exchange = Exchange::begin(now, front.id.0, downstream.peer, &parts.method);
         let mut recorder = Recorder::new(Arc::clone(&downstream.lane), exchange, in_flight);
         let mut progress = Progress {
             policy: gateway.policy.load(),
@@ -114,7 +114,7 @@ impl Gateway {
             .decide(&downstream, &parts, body, &mut progress, &mut recorder)
             .await;
         let response = answer.unwrap_or_else(|rejection| {
-            recorder.refused(&rejection, &progress.policy);
+            recorder.refused(&rejection);
             let setting = Setting {
                 site: &gateway.site,
                 policy: &progress.policy,
@@ -207,7 +207,7 @@ impl Gateway {
         check_transfer_coding(parts)?;
         let target =
             Target::check(&parts.method, &parts.uri, &parts.headers).map_err(Rejection::Target)?;
-        let policy = Arc::clone(&progress.policy);
+        let policy = &progress.policy;
         let covered = downstream
             .served
             .as_ref()
@@ -224,8 +224,9 @@ impl Gateway {
             return Err(Rejection::EncodedSlash);
         }
         let route = route.ok_or(Rejection::RouteNotFound)?;
-        progress.route = Some(Arc::clone(route));
-        recorder.exchange.route = Some((route.index, Arc::clone(&route.name)));
+        let route = Arc::clone(route);
+        progress.route = Some(Arc::clone(&route));
+        recorder.exchange.route = Some(route.index);
         if let Some(cors) = &route.cors
             && cors::is_preflight(&parts.method, &parts.headers)
         {
@@ -243,7 +244,7 @@ impl Gateway {
         let request = Credentialed {
             headers: &parts.headers,
             token_bytes_max: front.token_bytes_max,
-            route,
+            route: &route,
             now: progress.now,
         };
         let caller = self
@@ -253,7 +254,7 @@ impl Gateway {
         recorder.decided(&notes);
         let caller = caller.map_err(|refused| Rejection::Authentication(Box::new(refused)))?;
         if let Caller::Authenticated(principal) = &caller {
-            recorder.authenticated(principal, &progress.policy);
+            recorder.authenticated(principal);
         }
         let requirement = progress.requirement().ok_or(Rejection::Internal)?;
         let permit = authorize(caller, requirement, &progress.policy, &mut Trace::off())

@@ -16,7 +16,6 @@ use crate::http::{Body, BodyError};
 use crate::oauth::Algorithm;
 use crate::observe::Exchange;
 use crate::observe::exchange::CacheLabel;
-use crate::policy::{IssuerId, Policy};
 use crate::reject::Rejection;
 
 /// Writes the record of an exchange when its response is over, however that comes about.
@@ -55,22 +54,20 @@ impl Recorder {
     }
 
     /// Whose token it is.
-    pub(super) fn authenticated(&mut self, principal: &Principal, policy: &Policy) {
-        self.issuer(principal.issuer(), policy);
+    pub(super) fn authenticated(&mut self, principal: &Principal) {
+        self.exchange.issuer = Some(principal.issuer().0);
         self.principal = Some(principal.clone());
     }
 
     /// Why the request was refused.
-    pub(super) fn refused(&mut self, rejection: &Rejection, policy: &Policy) {
+    pub(super) fn refused(&mut self, rejection: &Rejection) {
         let reason = rejection.reason();
         self.exchange.reason = Some(reason);
         self.exchange.status = reason.status().as_u16();
         self.exchange.cause = rejection.cause();
         match rejection {
             Rejection::Authentication(refused) => {
-                if let Some(id) = refused.issuer {
-                    self.issuer(id, policy);
-                }
+                self.exchange.issuer = refused.issuer.map(|id| id.0);
                 self.exchange.token.alg = refused.alg.map(Algorithm::name);
                 self.exchange.token.kid.clone_from(&refused.kid);
                 self.principal.clone_from(&refused.principal);
@@ -88,12 +85,6 @@ impl Recorder {
     fn wanted(&self) -> bool {
         let audit = &self.lane.gateway.audit;
         audit.wants(self.exchange.outcome(), self.exchange.at)
-    }
-
-    fn issuer(&mut self, id: IssuerId, policy: &Policy) {
-        self.exchange.issuer = policy
-            .issuer(id)
-            .map(|issuer| (id.0, Arc::clone(&issuer.rules.name)));
     }
 
     /// Ties the record to the end of the response's body.

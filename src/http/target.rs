@@ -5,6 +5,9 @@
 //! cut, that hide a slash, a dot, a letter or a digit, or that are no UTF-8, and empty segments. A
 //! route for `/admin` could otherwise be passed by `/%61dmin` under a laxer route.
 
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
 use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, Method, Uri};
@@ -34,7 +37,7 @@ pub(crate) enum TargetError {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target<'a> {
     /// Lower case, without a port.
-    pub(crate) host: Box<str>,
+    pub(crate) host: Cow<'a, str>,
     pub(crate) path: &'a str,
     /// An escaped slash is in the path; only some routes allow that.
     pub(crate) encoded_slash: bool,
@@ -48,7 +51,7 @@ impl<'a> Target<'a> {
     pub(crate) fn check(
         method: &Method,
         uri: &'a Uri,
-        headers: &HeaderMap,
+        headers: &'a HeaderMap,
     ) -> Result<Self, TargetError> {
         if method == Method::CONNECT {
             return Err(TargetError::Form);
@@ -69,55 +72,65 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The one authority that target and `Host` agree on (RFC 9112 section 3.2).
-fn host(uri: &Uri, headers: &HeaderMap) -> Result<Box<str>, TargetError> {
+/// The host of the one authority that target and `Host` agree on (RFC 9112 section 3.2).
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<Cow<'a, str>, TargetError> {
     let mut fields = headers.get_all(HOST).iter();
     let field = match (fields.next(), fields.next()) {
-        (Some(field), None) => Some(parse_authority(field.as_bytes())?),
+        (Some(field), None) => Some(field.to_str().map_err(|_| TargetError::Authority)?),
         (None, None) => None,
         _ => return Err(TargetError::Authority),
     };
-    let target = match uri.authority() {
-        Some(authority) => Some(parse_authority(authority.as_str().as_bytes())?),
-        None => None,
-    };
+    let target = uri.authority().map(Authority::as_str);
     match (target, field) {
-        (Some(target), Some(field)) if !target.as_str().eq_ignore_ascii_case(field.as_str()) => {
+        (Some(target), Some(field)) if !target.eq_ignore_ascii_case(field) => {
+            host_of(field)?;
             Err(TargetError::AuthorityConflict)
         }
-        (Some(authority), _) | (None, Some(authority)) => Ok(canonical_host(authority.host())),
+        (Some(authority), _) | (None, Some(authority)) => host_of(authority),
         (None, None) => Err(TargetError::Authority),
     }
 }
 
-/// Lower case; an IPv6 address in its one canonical form.
-fn canonical_host(host: &str) -> Box<str> {
-    let address = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    match address.and_then(|address| address.parse::<std::net::Ipv6Addr>().ok()) {
-        Some(address) => format!("[{address}]").into(),
-        None => host.to_ascii_lowercase().into(),
-    }
-}
-
-fn parse_authority(text: &[u8]) -> Result<Authority, TargetError> {
-    let authority = Authority::try_from(text).map_err(|_| TargetError::Authority)?;
-    let host = authority.host();
-    let behind = authority.as_str().strip_prefix(host).unwrap_or("@");
-    let port_is_good = match behind.strip_prefix(':') {
-        Some(port) => !port.starts_with('+') && port.parse::<u16>().is_ok(),
-        None => behind.is_empty(),
+/// The host of an authority, in lower case, an IPv6 address in its one canonical form. One name or
+/// address: no list, no user, no escape, no dot at the end, which would make another name of the
+/// same host.
+fn host_of(authority: &str) -> Result<Cow<'_, str>, TargetError> {
+    let fault = TargetError::Authority;
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (address, behind) = rest.split_once(']').ok_or(fault)?;
+        let address: Ipv6Addr = address.parse().map_err(|_| fault)?;
+        let port = match behind {
+            "" => None,
+            _ => Some(behind.strip_prefix(':').ok_or(fault)?),
+        };
+        (Cow::Owned(format!("[{address}]")), port)
+    } else {
+        let (name, port) = match authority.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (authority, None),
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        if name.is_empty()
+            || !name.bytes().all(plain)
+            || name.ends_with('.')
+            || name.starts_with('.')
+        {
+            return Err(fault);
+        }
+        let lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        let name = if lower {
+            Cow::Borrowed(name)
+        } else {
+            Cow::Owned(name.to_ascii_lowercase())
+        };
+        (name, port)
     };
-    // One name or address: no list, no escape, no dot at the end, which would make another name of
-    // the same host.
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    let host_is_good = host.starts_with('[')
-        || (host.bytes().all(plain) && !host.ends_with('.') && !host.starts_with('.'));
-    if host.is_empty() || !host_is_good || !port_is_good {
-        return Err(TargetError::Authority);
+    let digits =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    if !port.is_none_or(digits) {
+        return Err(fault);
     }
-    Ok(authority)
+    Ok(host)
 }
 
 /// Checks every segment; whether an escaped slash is among them.

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use serde::Serialize;
 
-use super::{Exchange, Outcome};
+use super::{Exchange, Labels, Outcome};
 use crate::clock::UnixTime;
 
 /// Lines that may wait for the writer; at about 500 bytes each, 4 MiB.
@@ -54,7 +54,7 @@ pub(crate) struct Audit {
     settings: AuditSettings,
     queue: Option<SyncSender<Vec<u8>>>,
     key: aws_lc_rs::hmac::Key,
-    upstreams: Vec<Arc<str>>,
+    labels: Labels,
     allowed: AtomicU64,
     deny_rate: Rate,
     pub(crate) written: AtomicU64,
@@ -147,14 +147,14 @@ struct DecisionLine<'a> {
 }
 
 impl Audit {
-    /// Starts the writer. `upstreams` are the names by place. The writer ends, with everything
+    /// Starts the writer. `labels` are the names by place. The writer ends, with everything
     /// written, when the last handle of the audit is dropped.
     ///
     /// # Errors
     /// The system gives no random bytes for the key of the hashes, or no thread.
     pub(crate) fn start(
         settings: AuditSettings,
-        upstreams: Vec<Arc<str>>,
+        labels: Labels,
         out: impl Write + Send + 'static,
     ) -> std::io::Result<(Self, Option<JoinHandle<()>>)> {
         let mut key = [0; 32];
@@ -172,7 +172,7 @@ impl Audit {
             settings,
             queue,
             key: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key),
-            upstreams,
+            labels,
             allowed: AtomicU64::new(0),
             deny_rate: Rate::default(),
             written: AtomicU64::new(0),
@@ -217,13 +217,13 @@ impl Audit {
             outcome: exchange.outcome().name(),
             reason: exchange.reason.map_or("none", crate::verdict::Reason::code),
             status: exchange.status,
-            listener: &exchange.listener,
-            route: exchange.route.as_ref().map(|(_, name)| &**name),
+            listener: name_of(&self.labels.listeners, Some(exchange.listener)).unwrap_or_default(),
+            route: name_of(&self.labels.routes, exchange.route),
             rule: exchange.rule,
             method: exchange.method.0,
             path: shown(exchange.uri.path(), PATH_CHARS_MAX),
             peer: exchange.peer,
-            issuer: exchange.issuer.as_ref().map(|(_, name)| &**name),
+            issuer: name_of(&self.labels.issuers, exchange.issuer),
             alg: token.alg,
             kid: token.kid.as_deref().map(|kid| shown(kid, KID_CHARS_MAX)),
             token_fingerprint: token.fingerprint.map(|digest| self.hash(&digest)),
@@ -237,9 +237,10 @@ impl Audit {
             cache: exchange.cache.map(super::exchange::CacheLabel::name),
             verify_us: exchange.verified_in.map(|(_, took)| micros(took)),
             total_us: micros(exchange.started.elapsed()),
-            upstream: upstream
-                .and_then(|upstream| self.upstreams.get(upstream.index))
-                .map(|name| &**name),
+            upstream: name_of(
+                &self.labels.upstreams,
+                upstream.map(|upstream| upstream.index),
+            ),
             upstream_status: upstream.and_then(|upstream| upstream.status),
             cause: exchange.cause.as_deref(),
         };
@@ -285,6 +286,11 @@ impl Audit {
             .map(|byte| format!("{byte:02x}"))
             .collect()
     }
+}
+
+/// The name at a place.
+fn name_of(names: &[Arc<str>], place: Option<usize>) -> Option<&str> {
+    names.get(place?).map(|name| &**name)
 }
 
 /// Text of the sender's choice, made safe for a log line: printable ASCII, escaped and cut.

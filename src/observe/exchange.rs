@@ -1,7 +1,6 @@
 //! One request and its response, as metrics and the audit line see it.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Method, Uri};
@@ -95,26 +94,28 @@ pub(crate) struct UpstreamNotes {
     pub(crate) retries: u32,
 }
 
-/// The record. Filled on the request's way, written once at its end.
+/// The record. Filled on the request's way, written once at its end. It holds places in the
+/// configured lists; names are looked up where a line is written.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     pub(crate) started: Instant,
     pub(crate) at: UnixTime,
     /// Made when it is first asked for.
     id: Option<Uuid>,
-    pub(crate) listener: Arc<str>,
+    /// The listener's place.
+    pub(crate) listener: usize,
     pub(crate) peer: IpAddr,
     pub(crate) method: MethodLabel,
     /// As it was sent; only the path is written.
     pub(crate) uri: Uri,
-    /// The route's place and name.
-    pub(crate) route: Option<(usize, Arc<str>)>,
+    /// The route's place.
+    pub(crate) route: Option<usize>,
     pub(crate) rule: Option<usize>,
     /// The status that was meant; a gRPC refusal is sent with 200.
     pub(crate) status: u16,
     pub(crate) reason: Option<Reason>,
-    /// The issuer's place and name.
-    pub(crate) issuer: Option<(usize, Arc<str>)>,
+    /// The issuer's place.
+    pub(crate) issuer: Option<usize>,
     pub(crate) cache: Option<CacheLabel>,
     /// The place of the algorithm in the list of algorithms, and the time of the check.
     pub(crate) verified_in: Option<(&'static str, Duration)>,
@@ -127,12 +128,12 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn begin(at: UnixTime, listener: &Arc<str>, peer: IpAddr, method: &Method) -> Self {
+    pub(crate) fn begin(at: UnixTime, listener: usize, peer: IpAddr, method: &Method) -> Self {
         Self {
             started: Instant::now(),
             at,
             id: None,
-            listener: Arc::clone(listener),
+            listener,
             peer,
             method: method.into(),
             uri: Uri::default(),

@@ -8,6 +8,7 @@ mod connection;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -82,7 +83,20 @@ pub(crate) struct Drain {
 impl Drain {
     /// Done when draining has begun, or nobody can begin it any more.
     pub(crate) async fn begun(mut self) {
-        let _ = self.signal.wait_for(|draining| *draining).await;
+        let mut unchanged = self.signal.clone();
+        let mut begun = std::pin::pin!(self.signal.wait_for(|draining| *draining));
+        let mut asked = false;
+        std::future::poll_fn(|context| {
+            // Asked once, it wakes its task by itself. A connection polls this with every byte that
+            // comes; until the signal changes, that is one load.
+            if asked && matches!(unchanged.has_changed(), Ok(false)) {
+                return Poll::Pending;
+            }
+            asked = true;
+            unchanged.mark_unchanged();
+            begun.as_mut().poll(context).map(drop)
+        })
+        .await;
     }
 }
 

@@ -19,14 +19,24 @@ pub(super) type RouteIndex = Option<usize>;
 /// are of closed lists.
 #[derive(Debug)]
 pub(super) struct Cells {
-    pub(super) requests: HashMap<(RouteIndex, MethodLabel, u16), u64>,
+    /// By everything that a verdict and its answer are counted by; the families add up from here.
+    pub(super) answers: HashMap<AnswerKey, u64>,
     pub(super) durations: HashMap<RouteIndex, Histogram>,
     pub(super) overhead: Histogram,
-    pub(super) decisions: HashMap<(RouteIndex, Option<usize>, Option<Reason>), u64>,
     pub(super) verifications: HashMap<&'static str, Histogram>,
     pub(super) cache: [u64; CacheLabel::ALL.len()],
     pub(super) revocation_hits: HashMap<&'static str, u64>,
     pub(super) upstreams: HashMap<usize, UpstreamCells>,
+}
+
+/// What an answer is counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct AnswerKey {
+    pub(super) route: RouteIndex,
+    pub(super) issuer: Option<usize>,
+    pub(super) method: MethodLabel,
+    pub(super) status: u16,
+    pub(super) reason: Option<Reason>,
 }
 
 /// What one upstream's requests came to.
@@ -43,10 +53,9 @@ pub(super) const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx"
 impl Default for Cells {
     fn default() -> Self {
         Self {
-            requests: HashMap::new(),
+            answers: HashMap::new(),
             durations: HashMap::new(),
             overhead: Histogram::new(OWN_BOUNDS),
-            decisions: HashMap::new(),
             verifications: HashMap::new(),
             cache: [0; CacheLabel::ALL.len()],
             revocation_hits: HashMap::new(),
@@ -90,23 +99,23 @@ impl WorkerCells {
     /// Adds an exchange that is over.
     pub(crate) fn record(&self, exchange: &Exchange) {
         let took = exchange.started.elapsed();
-        let route = exchange.route.as_ref().map(|(index, _)| *index);
-        let issuer = exchange.issuer.as_ref().map(|(index, _)| *index);
+        let route = exchange.route;
+        let issuer = exchange.issuer;
         let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let cells = &mut *cells;
-        *cells
-            .requests
-            .entry((route, exchange.method, exchange.status))
-            .or_default() += 1;
+        let answer = AnswerKey {
+            route,
+            issuer,
+            method: exchange.method,
+            status: exchange.status,
+            reason: exchange.reason,
+        };
+        *cells.answers.entry(answer).or_default() += 1;
         cells
             .durations
             .entry(route)
             .or_insert_with(|| Histogram::new(REQUEST_BOUNDS))
             .observe(took);
-        *cells
-            .decisions
-            .entry((route, issuer, exchange.reason))
-            .or_default() += 1;
         if let Some(cache) = exchange.cache
             && let Some(count) = cells.cache.get_mut(cache as usize)
         {

@@ -26,6 +26,7 @@ pub(crate) use readings::{Durations, Readings};
 /// The configured names that are labels, each list in the order of its places.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Labels {
+    pub(crate) listeners: Vec<Arc<str>>,
     pub(crate) routes: Vec<Arc<str>>,
     /// Whether routes are labels by name; otherwise all are `other`.
     pub(crate) route_names: bool,
@@ -102,25 +103,26 @@ impl Metrics {
             .collect();
         for worker in &self.workers {
             let cells = worker.0.lock().unwrap_or_else(PoisonError::into_inner);
-            for ((route, method, status), count) in &cells.requests {
+            for (answer, count) in &cells.answers {
+                let route = self.route_label(answer.route);
                 *requests
-                    .entry((self.route_label(*route), method.0, *status))
+                    .entry((route, answer.method.0, answer.status))
                     .or_default() += count;
+                let issuer = answer
+                    .issuer
+                    .and_then(|index| self.labels.issuers.get(index));
+                let key = (
+                    route,
+                    issuer.map_or("none", |name| name),
+                    Outcome::of(answer.reason),
+                    answer.reason.map_or("none", Reason::code),
+                );
+                *decisions.entry(key).or_default() += count;
             }
             for (route, histogram) in &cells.durations {
                 add(&mut durations, self.route_label(*route), histogram);
             }
             overhead.add(&cells.overhead);
-            for ((route, issuer, reason), count) in &cells.decisions {
-                let issuer = issuer.and_then(|index| self.labels.issuers.get(index));
-                let key = (
-                    self.route_label(*route),
-                    issuer.map_or("none", |name| name),
-                    Outcome::of(*reason),
-                    reason.map_or("none", Reason::code),
-                );
-                *decisions.entry(key).or_default() += count;
-            }
             for (alg, histogram) in &cells.verifications {
                 add(&mut verifications, alg, histogram);
             }
@@ -293,7 +295,7 @@ mod tests {
         for worker in 0..2 {
             let mut exchange = Exchange::begin(
                 crate::clock::UnixTime::default(),
-                &"public".into(),
+                0,
                 std::net::IpAddr::from([127, 0, 0, 1]),
                 &http::Method::GET,
             );
