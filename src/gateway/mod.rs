@@ -145,8 +145,8 @@ impl Gateway {
             .permit(downstream, parts, &body, progress, recorder)
             .await;
         let permit = match permitted {
-            Ok(Step::Forward(permit)) => permit,
-            Ok(Step::Answered(response)) => {
+            Ok(Next::Forward(permit)) => permit,
+            Ok(Next::Answered(response)) => {
                 drain(body);
                 return Ok(response);
             }
@@ -201,7 +201,7 @@ impl Gateway {
         body: &Incoming,
         progress: &mut Progress,
         recorder: &mut Recorder,
-    ) -> Result<Step, Rejection> {
+    ) -> Result<Next, Rejection> {
         let front = &downstream.front;
         check_sizes(parts, body, front)?;
         check_transfer_coding(parts)?;
@@ -217,7 +217,7 @@ impl Gateway {
             return Err(Rejection::AuthorityUnknown);
         }
         if own_page {
-            return well_known::answer(parts, target.path).map(Step::Answered);
+            return well_known::answer(parts, target.path).map(Next::Answered);
         }
         let route = policy.routes().find(front.id, &target.host, target.path);
         if target.encoded_slash && !route.is_some_and(|route| route.encoded_slashes) {
@@ -233,7 +233,7 @@ impl Gateway {
             let mut response = Response::new(Body::Empty);
             *response.status_mut() = StatusCode::NO_CONTENT;
             *response.headers_mut() = cors.preflight(parts.headers.get(ORIGIN));
-            return Ok(Step::Answered(response));
+            return Ok(Next::Answered(response));
         }
         let rule = route
             .rule(&parts.method)
@@ -259,12 +259,12 @@ impl Gateway {
         let requirement = progress.requirement().ok_or(Rejection::Internal)?;
         let permit = authorize(caller, requirement, &progress.policy, &mut Trace::off())
             .map_err(Rejection::Authorization)?;
-        Ok(Step::Forward(permit))
+        Ok(Next::Forward(permit))
     }
 }
 
 /// How a request goes on.
-enum Step {
+enum Next {
     Forward(crate::authorize::Permit),
     Answered(Response<Body>),
 }

@@ -8,7 +8,7 @@ use bearward::verdict::Reason;
 
 use crate::support::client::raw;
 use crate::support::gateway::write_certificate;
-use crate::support::{Bearward, TestIssuer, Upstream, block_on};
+use crate::support::{TestIssuer, block_on, usual};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -134,9 +134,7 @@ fn links_between_documents_lead_somewhere() {
 #[test]
 fn every_reason_has_a_row_and_a_page() {
     let rows = text("docs/reasons.md");
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let upstream = Upstream::echo();
-    let gateway = Bearward::usual(&main, &upstream).start();
+    let (_main, _upstream, gateway) = usual();
     block_on(async {
         for reason in Reason::ALL {
             let code = reason.code();

@@ -14,6 +14,8 @@ mod support;
 
 mod architecture;
 mod attacks;
+mod attacks_http;
+mod bodies;
 mod configuration;
 mod demo;
 mod documents;
@@ -24,5 +26,6 @@ mod metrics;
 mod oracle;
 mod provider;
 mod reasons;
+mod refusals;
 mod revocation;
 mod smuggling;

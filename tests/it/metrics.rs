@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 
 use crate::support::client::tls;
-use crate::support::{Bearward, TestIssuer, Upstream, block_on, program};
+use crate::support::{Bearward, TestIssuer, Upstream, block_on, program, usual};
 
 fn series(text: &str) -> BTreeSet<String> {
     text.lines()
@@ -24,9 +24,7 @@ fn promtool_accepts_the_page() {
     let Some(promtool) = program::find("promtool_accepts_the_page", "promtool") else {
         return;
     };
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let upstream = Upstream::echo();
-    let gateway = Bearward::usual(&main, &upstream).start();
+    let (main, _upstream, gateway) = usual();
     let page = block_on(async {
         gateway.http1().get("/orders/1", &main.token().sign()).await;
         gateway.http2().get("/orders/1", "a.b.c").await;
@@ -57,9 +55,7 @@ fn promtool_accepts_the_page() {
 
 #[test]
 fn random_input_adds_no_series() {
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let upstream = Upstream::echo();
-    let gateway = Bearward::usual(&main, &upstream).start();
+    let (main, _upstream, gateway) = usual();
     block_on(async {
         let stream = TokioIo::new(tls(gateway.address(), "http/1.1").await);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::gateway::ORDERS;
 use crate::support::issuer::{NOW, raw_token};
 use crate::support::upstream::Reply;
-use crate::support::{Answer, Bearward, Client, TestIssuer, Upstream, block_on};
+use crate::support::{Answer, Bearward, Client, TestIssuer, Upstream, block_on, usual};
 
 /// What every body has.
 const COMMON: [&str; 9] = [
@@ -392,27 +392,8 @@ fn counted(metrics: &str, code: &str) -> f64 {
 }
 
 #[test]
-fn a_detail_is_exact() {
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let upstream = Upstream::echo();
-    let gateway = Bearward::usual(&main, &upstream).start();
-    block_on(async {
-        let token = main.token().with("exp", NOW - 192).sign();
-        let body = gateway.http1().get("/orders/1", &token).await.json();
-        assert_eq!(
-            body["detail"],
-            "The token expired 3 minutes and 12 seconds ago."
-        );
-        assert_eq!(body["expired_at"], "2026-11-24T15:00:53Z");
-        assert_eq!(body["retryable"], false);
-    });
-}
-
-#[test]
 fn one_leeway_at_each_edge() {
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let upstream = Upstream::echo();
-    let gateway = Bearward::usual(&main, &upstream).start();
+    let (main, _upstream, gateway) = usual();
     block_on(async {
         for (claim, value, status) in [
             ("exp", NOW - 29, 200),
@@ -462,6 +443,58 @@ fn a_stalled_body_is_a_timeout() {
     });
 }
 
+/// A body that sends a little and then nothing more.
+struct Stalling(Option<bytes::Bytes>);
+
+impl http_body::Body for Stalling {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        match self.0.take() {
+            Some(bytes) => std::task::Poll::Ready(Some(Ok(http_body::Frame::data(bytes)))),
+            None => std::task::Poll::Pending,
+        }
+    }
+}
+
+#[test]
+fn a_stalled_body_is_a_timeout_over_http2_too() {
+    use http_body_util::BodyExt;
+    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
+    let upstream = Upstream::echo();
+    let gateway = Bearward::usual(&main, &upstream)
+        .limits("body_timeout = \"100ms\"")
+        .start();
+    block_on(async {
+        let stream = crate::support::client::tls(gateway.address(), "h2").await;
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let stream = hyper_util::rt::TokioIo::new(stream);
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, stream)
+            .await
+            .expect("a handshake");
+        tokio::spawn(connection);
+        let request = http::Request::post("https://api.test/orders")
+            .header("authorization", format!("Bearer {}", main.token().sign()))
+            .body(Stalling(Some("abc".into())))
+            .expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        assert_eq!(answer.status(), 408);
+        let body = answer
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .to_bytes();
+        let body: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["code"], "request_timeout");
+    });
+    assert_eq!(gateway.stop()[0]["reason"], "request_timeout");
+}
+
 #[test]
 fn a_busy_upstream_is_overloaded() {
     let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
@@ -485,204 +518,11 @@ fn a_busy_upstream_is_overloaded() {
         while hangs.seen().is_empty() {
             tokio::task::yield_now().await;
         }
-        let second = client.get("/orders/2", &token).await;
-        assert_eq!((second.status, second.code().as_str()), (503, "overloaded"));
+        for second in [gateway.http1(), gateway.http2()] {
+            let second = second.get("/orders/2", &token).await;
+            assert_eq!((second.status, second.code().as_str()), (503, "overloaded"));
+            assert_eq!(second.json()["retry_after"], 5);
+        }
         first.abort();
-    });
-}
-
-#[test]
-fn disclosure_levels() {
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let upstream = Upstream::echo();
-    let route = |level: &str| {
-        format!(
-            "[routes.{level}]\npath = \"/{level}\"\nupstream = \"orders\"\nissuers = [\"main\"]\ndisclosure = \"{level}\"\n"
-        )
-    };
-    let gateway = Bearward::usual(&main, &upstream)
-        .table(&route("reason"))
-        .table(&route("minimal"))
-        .start();
-    block_on(async {
-        let members = |body: &Value| {
-            body.as_object()
-                .expect("an object")
-                .keys()
-                .cloned()
-                .collect::<Vec<_>>()
-        };
-        let token = main.token().with("exp", NOW - 192).sign();
-        let reason = gateway.http1().get("/reason", &token).await;
-        assert_eq!(
-            members(&reason.json()),
-            ["code", "instance", "status", "step", "title", "type"]
-        );
-        let minimal = gateway.http1().get("/minimal", &token).await;
-        let body = minimal.json();
-        assert_eq!(members(&body), ["instance", "status", "title", "type"]);
-        assert_eq!(body["type"], "about:blank");
-        assert_eq!(body["title"], "Unauthorized");
-        assert_eq!(
-            minimal.header("www-authenticate"),
-            "Bearer realm=\"api.test\", error=\"invalid_token\""
-        );
-    });
-    // The operator's log always has all of it.
-    assert!(
-        gateway
-            .stop()
-            .iter()
-            .all(|line| line["reason"] == "token_expired")
-    );
-}
-
-#[test]
-fn near_misses_are_named() {
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let partner = TestIssuer::new("https://partner.test/", "ES256", "partner-1");
-    let upstream = Upstream::echo();
-    let gateway = Bearward::usual(&main, &upstream)
-        .trusting("partner", &partner, "")
-        .start();
-    let good = main.token().sign();
-    let cut = good.rsplit_once('.').expect("three parts").0.to_owned();
-    let bearer = |token: &str| format!("Bearer {token}");
-    let cases = [
-        (
-            bearer(&main.token().with("iss", "https://login.test").sign()),
-            "issuer_untrusted",
-            "slash at its end",
-        ),
-        (
-            bearer(&main.token().with("iss", "http://login.test/").sign()),
-            "issuer_untrusted",
-            "only by http and https",
-        ),
-        (
-            bearer(&partner.token().sign()),
-            "issuer_untrusted",
-            "not trusted for this route",
-        ),
-        (
-            bearer(&main.token().signed_by(&partner).sign()),
-            "key_unknown",
-            "key of another issuer, https://partner.test/",
-        ),
-        (
-            bearer(&main.token().typed(Some("JWT")).with("nonce", "n").sign()),
-            "type_not_allowed",
-            "An ID token was sent",
-        ),
-        (
-            bearer(&format!("\"{good}\"")),
-            "token_malformed",
-            "in quotes",
-        ),
-        (
-            bearer(&format!("{good}\\n")),
-            "token_malformed",
-            "line break",
-        ),
-        (
-            bearer(&format!("{good}%0A")),
-            "token_malformed",
-            "line break",
-        ),
-        (bearer(&bearer(&good)), "token_malformed", "stands twice"),
-        (bearer("0123456789abcdef"), "token_malformed", "opaque"),
-        (bearer("a.b.c.d.e"), "token_malformed", "encrypted"),
-        (bearer(&cut), "token_malformed", "was cut"),
-        (
-            bearer(""),
-            "token_malformed",
-            "no token behind the word Bearer",
-        ),
-        (good.clone(), "scheme_unsupported", "without a scheme"),
-    ];
-    block_on(async {
-        for (value, code, words) in &cases {
-            let answer = gateway
-                .http1()
-                .send("GET", "/orders/1", &[("authorization", value)], "")
-                .await;
-            let body = answer.json();
-            assert_eq!(body["code"], *code, "{words}");
-            assert!(
-                body["detail"].as_str().expect("a detail").contains(words),
-                "{body}"
-            );
-        }
-    });
-}
-
-#[test]
-fn an_unverified_payload_is_never_echoed() {
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let stranger = TestIssuer::new("https://canary-issuer.test/", "ES256", "canary-kid");
-    let upstream = Upstream::echo();
-    let gateway = Bearward::usual(&main, &upstream).start();
-    block_on(async {
-        for token in [
-            stranger.token().with("sub", "canary-subject"),
-            main.token()
-                .signed_by(&stranger)
-                .with("sub", "canary-subject")
-                .with("aud", "canary-audience"),
-        ] {
-            for client in [gateway.http1(), gateway.http2()] {
-                let answer = client.get("/orders/1", &token.sign()).await;
-                let all = format!("{:?} {}", answer.headers, answer.text());
-                assert!(!all.contains("canary"), "{all}");
-            }
-        }
-    });
-}
-
-#[test]
-fn grpc_calls_get_trailers_only_answers() {
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let upstream = Upstream::echo();
-    let gateway = Bearward::usual(&main, &upstream).start();
-    block_on(async {
-        let headers = [
-            ("content-type", "application/grpc+proto"),
-            ("te", "trailers"),
-        ];
-        let answer = gateway
-            .http2()
-            .send("POST", "/orders/1", &headers, "")
-            .await;
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("content-type"), "application/grpc+proto");
-        assert_eq!(answer.header("grpc-status"), "16");
-        assert!(answer.header("grpc-message").starts_with("token_missing: "));
-        assert!(answer.body.is_empty());
-    });
-    let lines = gateway.stop();
-    assert_eq!(lines[0]["status"], 401);
-}
-
-#[test]
-fn a_head_is_refused_without_a_body_and_a_browser_gets_a_page() {
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let upstream = Upstream::echo();
-    let gateway = Bearward::usual(&main, &upstream).start();
-    block_on(async {
-        for client in [gateway.http1(), gateway.http2()] {
-            let head = client.send("HEAD", "/orders/1", &[], "").await;
-            assert_eq!(head.status, 401);
-            assert!(head.body.is_empty());
-            assert!(
-                head.header("content-length")
-                    .parse::<u64>()
-                    .expect("a length")
-                    > 100
-            );
-        }
-        let accept = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
-        let page = gateway.http1().send("GET", "/orders/1", &accept, "").await;
-        assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
-        assert!(page.text().starts_with("<!doctype html>"));
     });
 }

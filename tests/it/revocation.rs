@@ -7,22 +7,14 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::support::client::{plain_exchange, plain_request};
-use crate::support::gateway::Gateway;
 use crate::support::issuer::NOW;
-use crate::support::{Bearward, TestIssuer, Upstream, block_on};
+use crate::support::{block_on, usual};
 
 const PATH: &str = "/api/v1/revocations";
 
-fn setting() -> (TestIssuer, Upstream, Gateway) {
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let upstream = Upstream::echo();
-    let gateway = Bearward::usual(&main, &upstream).start();
-    (main, upstream, gateway)
-}
-
 #[test]
 fn a_subject_is_cut_off_at_a_time_and_can_be_let_in_again() {
-    let (main, _upstream, gateway) = setting();
+    let (main, _upstream, gateway) = usual();
     block_on(async {
         let old = main.token().with("iat", NOW - 100).sign();
         let at_the_cut = main.token().with("iat", NOW - 50).sign();
@@ -94,7 +86,7 @@ fn a_subject_is_cut_off_at_a_time_and_can_be_let_in_again() {
 
 #[test]
 fn bad_revocations_are_refused_with_what_is_wrong() {
-    let (_main, _upstream, gateway) = setting();
+    let (_main, _upstream, gateway) = usual();
     block_on(async {
         for (body, words) in [
             (json!({}), "selector"),
@@ -140,7 +132,7 @@ fn bad_revocations_are_refused_with_what_is_wrong() {
 
 #[test]
 fn the_admin_listener_guards_itself() {
-    let (_main, _upstream, gateway) = setting();
+    let (_main, _upstream, gateway) = usual();
     let admin = gateway.admin();
     let token = gateway.admin_token();
     block_on(async {
@@ -219,7 +211,7 @@ fn the_admin_listener_guards_itself() {
 
 #[test]
 fn the_command_line_revokes_lists_and_removes() {
-    let (main, _upstream, gateway) = setting();
+    let (main, _upstream, gateway) = usual();
     let token_file = gateway.folder().join("state/admin-token");
     let mode = std::os::unix::fs::PermissionsExt::mode(
         &std::fs::metadata(&token_file)

@@ -3,17 +3,11 @@
 use tokio::io::AsyncWriteExt;
 
 use crate::support::client::{raw, read_to_end, tls};
-use crate::support::{Bearward, TestIssuer, Upstream, block_on};
-
-fn setting() -> (TestIssuer, Upstream) {
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    (main, Upstream::echo())
-}
+use crate::support::{Bearward, TestIssuer, Upstream, block_on, usual};
 
 #[test]
 fn transfer_encoding_with_content_length() {
-    let (main, upstream) = setting();
-    let gateway = Bearward::usual(&main, &upstream).start();
+    let (main, upstream, gateway) = usual();
     let token = main.token().sign();
     block_on(async {
         for framing in [
@@ -48,8 +42,7 @@ fn transfer_encoding_with_content_length() {
 
 #[test]
 fn a_second_pipelined_request_without_a_token() {
-    let (main, upstream) = setting();
-    let gateway = Bearward::usual(&main, &upstream).start();
+    let (main, upstream, gateway) = usual();
     let token = main.token().sign();
     block_on(async {
         let requests = format!(
@@ -64,8 +57,7 @@ fn a_second_pipelined_request_without_a_token() {
 
 #[test]
 fn framing_that_is_an_error_reaches_nobody() {
-    let (main, upstream) = setting();
-    let gateway = Bearward::usual(&main, &upstream).start();
+    let (main, upstream, gateway) = usual();
     let token = main.token().sign();
     block_on(async {
         for framing in [
@@ -98,8 +90,7 @@ fn framing_that_is_an_error_reaches_nobody() {
 
 #[test]
 fn two_hosts_and_a_host_that_differs_from_the_target() {
-    let (main, upstream) = setting();
-    let gateway = Bearward::usual(&main, &upstream).start();
+    let (_main, upstream, gateway) = usual();
     block_on(async {
         for head in [
             "GET /orders/1 HTTP/1.1\r\nhost: api.test\r\nhost: api.test",
@@ -171,8 +162,7 @@ fn an_upstream_that_frames_twice_or_talks_on_is_not_used_again() {
 
 #[test]
 fn http_1_0_and_a_bare_lf_make_one_canonical_request() {
-    let (main, upstream) = setting();
-    let gateway = Bearward::usual(&main, &upstream).start();
+    let (main, upstream, gateway) = usual();
     let token = main.token().sign();
     block_on(async {
         for request in [

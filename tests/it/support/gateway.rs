@@ -47,6 +47,14 @@ impl Write for Lines {
     }
 }
 
+/// What most tests start from: an issuer, an upstream that echoes, the usual gateway.
+pub fn usual() -> (TestIssuer, Upstream, Gateway) {
+    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
+    let upstream = Upstream::echo();
+    let gateway = Bearward::usual(&main, &upstream).start();
+    (main, upstream, gateway)
+}
+
 /// A gateway in the making.
 pub struct Bearward {
     folder: TempDir,

@@ -7,7 +7,7 @@ pub mod program;
 pub mod upstream;
 
 pub use client::{Answer, Client};
-pub use gateway::Bearward;
+pub use gateway::{Bearward, usual};
 pub use issuer::TestIssuer;
 pub use upstream::Upstream;
 
