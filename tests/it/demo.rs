@@ -86,11 +86,7 @@ fn the_demos_lines_do_what_they_say() {
         });
         assert!(counted, "{code} is counted");
     }
-    let status = Command::new("kill")
-        .args(["-s", "INT", &demo.id().to_string()])
-        .status()
-        .expect("it runs");
-    assert!(status.success());
+    program::signal(demo.id(), "INT");
     assert_eq!(demo.wait().expect("an end").code(), Some(0));
     let mut said = String::new();
     demo.stderr

@@ -161,10 +161,7 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args(["-s", name, &self.child.id().to_string()])
-            .status();
-        assert!(status.expect("it runs").success());
+        crate::support::program::signal(self.child.id(), name);
     }
 }
 
@@ -232,9 +229,14 @@ fn a_drain_ends_at_its_limit() {
     let main = issuer();
     let hangs = Upstream::replying(Reply::Hang);
     let gateway = Bearward::usual(&main, &hangs).start();
-    let client = gateway.http1();
+    let address = gateway.address();
     let token = main.token().sign();
-    std::thread::spawn(move || block_on(async move { client.get("/orders/1", &token).await }));
+    let request = format!(
+        "GET /orders/1 HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    let client = std::thread::spawn(move || {
+        block_on(async move { crate::support::client::raw(address, request.as_bytes()).await })
+    });
     while hangs.seen().is_empty() {
         std::thread::yield_now();
     }
@@ -245,6 +247,7 @@ fn a_drain_ends_at_its_limit() {
         "drain_timeout is two seconds"
     );
     assert_eq!(lines.len(), 1, "what was cut is written too");
+    assert_eq!(client.join().expect("an end"), "");
 }
 
 fn free_port() -> u16 {

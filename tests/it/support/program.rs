@@ -24,3 +24,12 @@ pub fn missing(test: &str, what: &str) {
     );
     eprintln!("left out: {test} needs {what}, which is not installed");
 }
+
+/// Sends a signal to a process that the test started. The shell has `kill` built in.
+pub fn signal(process: u32, name: &str) {
+    let status = std::process::Command::new("sh")
+        .args(["-c", &format!("kill -s {name} {process}")])
+        .status()
+        .expect("a shell");
+    assert!(status.success());
+}
