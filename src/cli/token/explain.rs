@@ -193,12 +193,9 @@ fn judge(
         let (detail, hint) = reject::sentences(&rejection, &setting);
         (rejection, detail, hint)
     });
-    let mut findings = trace.into_findings();
-    // Revocations live in the running gateway.
-    findings.retain(|finding| finding.step != Step::Revocation);
     Verdict {
         says: says(token),
-        findings,
+        findings: trace.into_findings(),
         refused,
     }
 }
@@ -243,18 +240,15 @@ fn print(verdict: &Verdict, route: &Route, method: &Method) {
     }
     data(&format!("route {}, method {method}", route.name));
     for finding in &verdict.findings {
-        data(&format!(
-            "  passed  {:<11} {}",
-            finding.step.name(),
-            finding.text
-        ));
-    }
-    if verdict
-        .refused
-        .as_ref()
-        .is_none_or(|(rejection, ..)| rejection.step() > Some(Step::Revocation))
-    {
-        data("  skipped revocation  it is known to the running gateway alone");
+        let step = finding.step.name();
+        if finding.step == Step::Revocation {
+            // Asked of an empty list: the real one lives in the running gateway.
+            data(&format!(
+                "  skipped {step:<11} the running gateway alone knows"
+            ));
+        } else {
+            data(&format!("  passed  {step:<11} {}", finding.text));
+        }
     }
     match &verdict.refused {
         None => data("allowed"),
@@ -281,6 +275,7 @@ fn as_json(verdict: &Verdict) -> String {
     let passed: Vec<_> = verdict
         .findings
         .iter()
+        .filter(|finding| finding.step != Step::Revocation)
         .map(|finding| json!({ "step": finding.step.name(), "text": finding.text }))
         .collect();
     let refused = verdict.refused.as_ref().map(|(rejection, detail, hint)| {
