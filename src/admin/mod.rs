@@ -22,10 +22,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::control::KeyStatus;
 use crate::gateway::{Gateway, Lane};
+use crate::listen::admission::Admission;
 use crate::observe::Metrics;
 use crate::revocation::Revocations;
 use crate::secret::Secret;
@@ -33,6 +33,8 @@ use crate::worker::Listener;
 
 /// Connections at once, on each address.
 const CONNECTIONS_MAX: usize = 256;
+/// And from one peer, which must not be able to keep the others out.
+const CONNECTIONS_PER_PEER_MAX: usize = 64;
 /// A connection has one request and this long for all of it: whoever can reach the address must
 /// not be able to keep a probe or an operator out.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
@@ -64,13 +66,13 @@ type Answer = Response<Full<Bytes>>;
 
 /// Serves an address until the runtime ends.
 pub(crate) async fn serve(admin: Arc<Admin>, listener: TcpListener, scope: Scope) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let admission = Arc::new(Admission::new(CONNECTIONS_MAX, CONNECTIONS_PER_PEER_MAX));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(admitted) = admission.admit(peer.ip()) else {
             continue;
         };
         let admin = Arc::clone(&admin);
@@ -84,7 +86,7 @@ pub(crate) async fn serve(admin: Arc<Admin>, listener: TcpListener, scope: Scope
                 .serve_connection(TokioIo::new(stream), service);
             // Whoever asked has gone, or took too long; there is nobody to tell.
             let _ = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
-            drop(place);
+            drop(admitted);
         });
     }
 }

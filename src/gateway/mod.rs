@@ -147,11 +147,11 @@ impl Gateway {
         let permit = match permitted {
             Ok(Next::Forward(permit)) => permit,
             Ok(Next::Answered(response)) => {
-                drain(body);
+                drain(body, downstream.activity.begin());
                 return Ok(response);
             }
             Err(rejection) => {
-                drain(body);
+                drain(body, downstream.activity.begin());
                 return Err(rejection);
             }
         };

@@ -12,6 +12,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::deadline::InFlight;
+
 /// What is read and dropped of a body that nobody wants, before its connection closes.
 const DRAIN_BYTES_MAX: u64 = 256 * 1024;
 /// And for how long.
@@ -174,11 +176,13 @@ impl HttpBody for LimitedBody {
 
 /// Reads and drops what a refused client still uploads, within bounds, so that it gets to read
 /// the answer instead of a reset connection. Ends at once when there is no body.
-pub(crate) fn drain(mut body: Incoming) {
+pub(crate) fn drain(mut body: Incoming, request: InFlight) {
     if body.is_end_stream() {
         return;
     }
     tokio::spawn(async move {
+        // Until the body is over, so is not the request.
+        let _request = request;
         let deadline = Instant::now() + DRAIN_TIME_MAX;
         let mut bytes = 0;
         while bytes <= DRAIN_BYTES_MAX {

@@ -1,8 +1,8 @@
 //! The byte stream of a downstream connection with its time limits.
 //!
 //! Three limits live here because only the stream sees them: *idle*, from the end of one request to
-//! the first byte of the next; *header*, from that byte until the request is handed on; and again
-//! *idle*, for a client that takes no byte of what is written to it. hyper's
+//! the first byte of the next; *header*, from that byte until the request is handed on; and one for a
+//! client that takes nothing of what is written to it. hyper's
 //! own timer stays off: it would arm and disarm a timer for every request. Here a timer is armed
 //! once and only asked again when it fires, so a busy connection pays nothing for its limits.
 
@@ -15,6 +15,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+/// A client for which nothing could be written for so long is given up. Far above `idle`: the system
+/// says that there is room only when a good part of its buffer is free, and a slow reader needs time
+/// for that.
+const STUCK_MAX: Duration = Duration::from_secs(300);
 
 /// A timer that costs nothing while deadlines only move on.
 ///
@@ -48,6 +53,8 @@ impl LazyTimer {
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     in_flight: AtomicU32,
+    /// A request has come at all.
+    used: AtomicBool,
     /// A request has ended since the stream last looked.
     ended: AtomicBool,
 }
@@ -57,7 +64,13 @@ pub(crate) struct Activity {
 pub(crate) struct InFlight(Arc<Activity>);
 
 impl Activity {
+    /// Whether a request has come on this connection.
+    pub(crate) fn used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.used.store(true, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
@@ -128,7 +141,7 @@ impl<S> Timed<S> {
             return outcome;
         }
         let since = *self.stuck_since.get_or_insert_with(Instant::now);
-        match self.write_timer.poll(context, since + self.limits.idle) {
+        match self.write_timer.poll(context, since + STUCK_MAX) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
         }
@@ -283,7 +296,7 @@ mod tests {
             .await
             .map_err(|error| error.kind());
         assert_eq!(kind, Err(io::ErrorKind::TimedOut));
-        assert_eq!(started.elapsed(), LIMITS.idle);
+        assert_eq!(started.elapsed(), STUCK_MAX);
     }
 
     #[tokio::test(start_paused = true)]

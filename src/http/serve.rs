@@ -33,6 +33,15 @@ pub(crate) enum Protocol {
     Http2,
 }
 
+/// How a connection is ended when draining begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// Nothing has come on it: there is nothing to finish.
+    AtOnce,
+    /// What runs is finished.
+    Gracefully,
+}
+
 /// Bounds of a connection's messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MessageLimits {
@@ -92,7 +101,7 @@ pub(crate) async fn serve<S, F, R>(
     protocol: Protocol,
     limits: MessageLimits,
     answer: F,
-    drained: impl Future<Output = ()>,
+    drained: impl Future<Output = Farewell>,
 ) -> Result<(), ProtocolError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -115,7 +124,10 @@ where
             tokio::select! {
                 biased;
                 end = connection.as_mut() => return Ok(end?),
-                () = drained.as_mut() => connection.as_mut().graceful_shutdown(),
+                farewell = drained.as_mut() => match farewell {
+                    Farewell::AtOnce => return Ok(()),
+                    Farewell::Gracefully => connection.as_mut().graceful_shutdown(),
+                },
             }
             Ok(connection.await?)
         }
@@ -131,7 +143,10 @@ where
             tokio::select! {
                 biased;
                 end = connection.as_mut() => return Ok(end?),
-                () = drained.as_mut() => connection.as_mut().graceful_shutdown(),
+                farewell = drained.as_mut() => match farewell {
+                    Farewell::AtOnce => return Ok(()),
+                    Farewell::Gracefully => connection.as_mut().graceful_shutdown(),
+                },
             }
             Ok(connection.await?)
         }

@@ -114,6 +114,7 @@ fn host_of(authority: &str) -> Result<Cow<'_, str>, TargetError> {
             || !name.bytes().all(plain)
             || name.ends_with('.')
             || name.starts_with('.')
+            || name.contains("..")
         {
             return Err(fault);
         }
@@ -271,6 +272,7 @@ mod tests {
             ("/", vec!["user@a.test"], bad.clone()),
             ("/", vec!["a.test:"], bad.clone()),
             ("/", vec!["a.test."], bad.clone()),
+            ("/", vec!["a..test"], bad.clone()),
             ("/", vec!["a.test,b.test"], bad.clone()),
             ("/", vec!["a%2etest"], bad.clone()),
             ("/", vec!["a.test:99999"], bad.clone()),

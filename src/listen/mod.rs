@@ -9,6 +9,7 @@ pub(crate) mod admission;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -58,7 +59,8 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Accepts until `stop` is done and gives each connection to `connected`.
+/// Accepts until `stop` is done and gives each connection to `connected`; at last those that the
+/// kernel has completed and nobody has taken yet.
 pub(crate) async fn accept(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
@@ -68,7 +70,7 @@ pub(crate) async fn accept(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.as_mut() => return,
+            () = stop.as_mut() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -84,4 +86,12 @@ pub(crate) async fn accept(
             }
         }
     }
+    std::future::poll_fn(|context| {
+        while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(context) {
+            let _ = stream.set_nodelay(true);
+            connected(stream, peer);
+        }
+        Poll::Ready(())
+    })
+    .await;
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -10,9 +11,13 @@ use tokio::sync::mpsc;
 use super::{Drain, Listener};
 use crate::gateway::{Downstream, Gateway, Lane};
 use crate::http::deadline::{Activity, Timed};
-use crate::http::serve::{Protocol, serve};
+use crate::http::serve::{Farewell, Protocol, serve};
 use crate::listen::admission::Admitted;
 use crate::tls::certificates::Served;
+
+/// A connection that was just opened has this long to send its first request when draining begins:
+/// it may be on its way.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 
 /// What a connection is served with.
 pub(super) struct Connection {
@@ -60,8 +65,19 @@ impl Connection {
             served,
             activity,
         });
+        let activity = Arc::clone(&downstream.activity);
         let answer = move |request| Gateway::answer(Arc::clone(&downstream), request);
-        let drained = self.drain.clone().begun();
+        let drained = async {
+            self.drain.clone().begun().await;
+            if !activity.used() {
+                tokio::time::sleep(FIRST_REQUEST_GRACE).await;
+            }
+            if activity.used() {
+                Farewell::Gracefully
+            } else {
+                Farewell::AtOnce
+            }
+        };
         let end = serve(stream, protocol, self.listener.messages, answer, drained).await;
         if let Err(error) = end {
             self.listener.counts.protocol_error(error);

@@ -83,17 +83,18 @@ pub(crate) struct Drain {
 impl Drain {
     /// Done when draining has begun, or nobody can begin it any more.
     pub(crate) async fn begun(mut self) {
-        let mut unchanged = self.signal.clone();
-        let mut begun = std::pin::pin!(self.signal.wait_for(|draining| *draining));
+        let seen = self.signal.clone();
+        // Unconstrained: a busy task's budget must not keep it from being asked.
+        let begun = tokio::task::unconstrained(self.signal.wait_for(|draining| *draining));
+        let mut begun = std::pin::pin!(begun);
         let mut asked = false;
         std::future::poll_fn(|context| {
             // Asked once, it wakes its task by itself. A connection polls this with every byte that
             // comes; until the signal changes, that is one load.
-            if asked && matches!(unchanged.has_changed(), Ok(false)) {
+            if asked && matches!(seen.has_changed(), Ok(false)) {
                 return Poll::Pending;
             }
             asked = true;
-            unchanged.mark_unchanged();
             begun.as_mut().poll(context).map(drop)
         })
         .await;

@@ -225,6 +225,34 @@ fn a_second_gateway_on_the_same_port_does_not_start() {
 }
 
 #[test]
+fn a_drain_ends_idle_connections_and_takes_the_last_requests() {
+    let (main, upstream) = (issuer(), Upstream::echo());
+    let gateway = Bearward::usual(&main, &upstream).start();
+    let address = gateway.address();
+    let request = format!(
+        "GET /orders/1 HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer {}\r\n\r\n",
+        main.token().sign()
+    );
+    block_on(async {
+        let mut used = tls(address, "http/1.1").await;
+        used.write_all(request.as_bytes()).await.expect("room");
+        let mut answer = [0; 15];
+        used.read_exact(&mut answer).await.expect("an answer");
+        let _unused = tls(address, "h2").await;
+        // Its request is still on its way when the drain begins.
+        let mut late = tls(address, "http/1.1").await;
+        let drain = tokio::task::spawn_blocking(move || gateway.drain());
+        // The kept connection is ended at once.
+        let mut rest = Vec::new();
+        let _ = used.read_to_end(&mut rest).await;
+        late.write_all(request.as_bytes()).await.expect("room");
+        late.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        assert_eq!(drain.await.expect("an end"), 0, "nothing had to be cut");
+    });
+}
+
+#[test]
 fn a_drain_ends_at_its_limit() {
     let main = issuer();
     let hangs = Upstream::replying(Reply::Hang);
