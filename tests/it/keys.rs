@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,10 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::support::gateway::{Gateway, ORDERS};
-use crate::support::{Bearward, TestIssuer, Upstream, block_on};
-
-/// Nothing here takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::support::{Bearward, TestIssuer, Upstream, block_on, eventually};
 
 /// A provider whose documents the test changes, and which counts what it is asked.
 struct Provider {
@@ -117,22 +113,6 @@ fn gateway(issuer: &TestIssuer, provider: &Provider, upstream: &Upstream, more: 
         .start()
 }
 
-/// Asks until a condition holds.
-async fn eventually<F: AsyncFn() -> bool>(what: &str, holds: F) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "{what} does not come about"
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-async fn ready(gateway: &Gateway) -> bool {
-    gateway.ask_admin("GET", "/readyz", None).await.status == 200
-}
-
 #[test]
 fn discovery_finds_the_keys_and_compares_the_issuer() {
     let upstream = Upstream::echo();
@@ -155,7 +135,7 @@ fn discovery_finds_the_keys_and_compares_the_issuer() {
             .table(ORDERS)
             .start();
         block_on(async {
-            eventually("readiness", async || ready(&gateway).await).await;
+            gateway.ready().await;
             assert_eq!(
                 gateway
                     .http1()
@@ -207,7 +187,7 @@ fn a_rotation_is_fetched_once_for_all_who_wait() {
     provider.publish(&[&old]);
     let gateway = gateway(&old, &provider, &upstream, "");
     block_on(async {
-        eventually("readiness", async || ready(&gateway).await).await;
+        gateway.ready().await;
         let kept = old.token().sign();
         assert_eq!(gateway.http1().get("/orders/1", &kept).await.status, 200);
         let before = provider.asked("/jwks");
@@ -239,7 +219,7 @@ fn a_removed_key_voids_its_cached_tokens() {
     provider.publish(&[&old]);
     let gateway = gateway(&old, &provider, &upstream, "");
     block_on(async {
-        eventually("readiness", async || ready(&gateway).await).await;
+        gateway.ready().await;
         let token = old.token().sign();
         assert_eq!(gateway.http1().get("/orders/1", &token).await.status, 200);
         provider.publish(&[&new]);
@@ -270,7 +250,7 @@ fn forged_key_ids_cannot_hammer_the_provider() {
     provider.publish(&[&main]);
     let gateway = gateway(&main, &provider, &upstream, "unknown_kid_gap = \"1h\"");
     block_on(async {
-        eventually("readiness", async || ready(&gateway).await).await;
+        gateway.ready().await;
         let before = provider.asked("/jwks");
         for kid in 0..200 {
             let forged = TestIssuer::new("https://login.test/", "ES256", &format!("forged-{kid}"));
@@ -307,7 +287,7 @@ fn a_guessed_key_id_does_not_keep_its_rotation_out() {
     provider.publish(&[&old]);
     let gateway = gateway(&old, &provider, &upstream, "unknown_kid_gap = \"1s\"");
     block_on(async {
-        eventually("readiness", async || ready(&gateway).await).await;
+        gateway.ready().await;
         let token = new.token().sign();
         // Somebody asks for the next key before the provider has it.
         assert_eq!(
@@ -332,7 +312,7 @@ fn a_start_without_the_provider_recovers_by_itself() {
             gateway.metric(failed).await > 0.0
         })
         .await;
-        assert!(!ready(&gateway).await);
+        assert!(!gateway.is_ready().await);
         let page = gateway.ask_admin("GET", "/readyz?verbose", None).await;
         assert_eq!(page.status, 503);
         assert!(
@@ -346,7 +326,7 @@ fn a_start_without_the_provider_recovers_by_itself() {
             "keys_unavailable"
         );
         provider.publish(&[&main]);
-        eventually("readiness", async || ready(&gateway).await).await;
+        gateway.ready().await;
         assert_eq!(gateway.http1().get("/orders/1", &token).await.status, 200);
     });
 }
@@ -369,7 +349,7 @@ fn a_provider_that_lies_does_not_replace_a_good_set() {
         provider.publish(&[&main]);
         let gateway = gateway(&main, &provider, &upstream, "");
         block_on(async {
-            eventually("readiness", async || ready(&gateway).await).await;
+            gateway.ready().await;
             provider.set("/jwks", status, document);
             let before = provider.asked("/jwks");
             // An unknown key id makes it fetch; a failed fetch with good keys in hand is no 503.
@@ -387,7 +367,7 @@ fn a_provider_that_lies_does_not_replace_a_good_set() {
                     .status,
                 200
             );
-            assert!(ready(&gateway).await);
+            assert!(gateway.is_ready().await);
         });
     }
 }

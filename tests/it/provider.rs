@@ -124,11 +124,7 @@ fn a_real_provider_with_real_tokens_and_a_rotation() {
         ))
         .table(ORDERS)
         .start_now();
-    block_on(async {
-        while gateway.ask_admin("GET", "/readyz", None).await.status != 200 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    });
+    block_on(gateway.ready());
     for (resource, version, spoken) in [
         ("rs", "--http1.1", "200 1.1"),
         ("rs", "--http2", "200 2"),

@@ -246,6 +246,15 @@ impl Gateway {
         plain_request(self.admin(), method, path, Some(&token), body).await
     }
 
+    pub async fn is_ready(&self) -> bool {
+        self.ask_admin("GET", "/readyz", None).await.status == 200
+    }
+
+    /// Waits until every issuer has its keys.
+    pub async fn ready(&self) {
+        super::eventually("readiness", async || self.is_ready().await).await;
+    }
+
     pub async fn metrics(&self) -> String {
         let answer = plain_request(self.admin(), "GET", "/metrics", None, None).await;
         assert_eq!(answer.status, 200);

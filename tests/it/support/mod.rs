@@ -19,3 +19,20 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         .expect("a runtime")
         .block_on(future)
 }
+
+/// Nothing that is waited for takes longer than this.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+/// Between two looks at what another process or thread does.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// Asks until a condition holds.
+pub async fn eventually<F: AsyncFn() -> bool>(what: &str, holds: F) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what} does not come about"
+        );
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
