@@ -117,7 +117,7 @@ pub(crate) struct Exchange {
     /// The issuer's place.
     pub(crate) issuer: Option<usize>,
     pub(crate) cache: Option<CacheLabel>,
-    /// The place of the algorithm in the list of algorithms, and the time of the check.
+    /// The algorithm of a signature check that was made, and how long it took.
     pub(crate) verified_in: Option<(&'static str, Duration)>,
     pub(crate) upstream: Option<UpstreamNotes>,
     /// What a revocation that bit selects by.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::client::{raw, tls};
 use crate::support::gateway::ORDERS;
-use crate::support::{Bearward, TestIssuer, Upstream, block_on, usual};
+use crate::support::{Bearward, TestIssuer, Upstream, block_on, own_runtime, own_server, usual};
 
 fn setting() -> (TestIssuer, Upstream) {
     (
@@ -202,11 +202,7 @@ fn a_slow_reader_holds_the_upstream_back() {
 #[test]
 fn an_upstream_that_reads_slowly_is_not_too_slow() {
     let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = own_runtime();
     // A small window: what the system keeps for it must not hide that it is slow.
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(64 * 1024).expect("an option");
@@ -264,14 +260,7 @@ struct Endless {
 
 impl Endless {
     fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-            .expect("a port");
+        let (runtime, listener) = own_server();
         let address = listener.local_addr().expect("an address");
         let written = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
         let moved = std::sync::Arc::new(tokio::sync::Notify::new());

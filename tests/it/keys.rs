@@ -11,10 +11,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::support::gateway::{Gateway, ORDERS};
-use crate::support::{Bearward, TestIssuer, Upstream, block_on, eventually};
+use crate::support::{Bearward, TestIssuer, Upstream, block_on, eventually, own_server};
 
 /// A provider whose documents the test changes, and which counts what it is asked.
 struct Provider {
@@ -31,14 +30,7 @@ struct State {
 
 impl Provider {
     fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let listener = runtime
-            .block_on(TcpListener::bind("127.0.0.1:0"))
-            .expect("a port");
+        let (runtime, listener) = own_server();
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
@@ -113,6 +105,18 @@ fn gateway(issuer: &TestIssuer, provider: &Provider, upstream: &Upstream, more: 
         .start()
 }
 
+/// A gateway that finds its keys by the issuer's metadata.
+fn discovering(main: &TestIssuer, upstream: &Upstream) -> Gateway {
+    Bearward::new()
+            .upstream("orders", upstream.address, "")
+            .table(&format!(
+                "[issuers.main]\nissuer = \"{}\"\naudiences = [\"https://api.test\"]\nalgorithms = [\"ES256\"]\ndiscovery = true\njwks = {{ allow_http_loopback = true }}\n",
+                main.identifier
+            ))
+            .table(ORDERS)
+            .start()
+}
+
 #[test]
 fn discovery_finds_the_keys_and_compares_the_issuer() {
     let upstream = Upstream::echo();
@@ -126,14 +130,7 @@ fn discovery_finds_the_keys_and_compares_the_issuer() {
         let document =
             json!({ "issuer": main.identifier, "jwks_uri": format!("{}/jwks", provider.base) });
         provider.set(metadata, 200, &document.to_string());
-        let gateway = Bearward::new()
-            .upstream("orders", upstream.address, "")
-            .table(&format!(
-                "[issuers.main]\nissuer = \"{}\"\naudiences = [\"https://api.test\"]\nalgorithms = [\"ES256\"]\ndiscovery = true\njwks = {{ allow_http_loopback = true }}\n",
-                main.identifier
-            ))
-            .table(ORDERS)
-            .start();
+        let gateway = discovering(&main, &upstream);
         block_on(async {
             gateway.ready().await;
             assert_eq!(
@@ -156,14 +153,7 @@ fn discovery_finds_the_keys_and_compares_the_issuer() {
         200,
         &document.to_string(),
     );
-    let gateway = Bearward::new()
-        .upstream("orders", upstream.address, "")
-        .table(&format!(
-            "[issuers.main]\nissuer = \"{}\"\naudiences = [\"https://api.test\"]\nalgorithms = [\"ES256\"]\ndiscovery = true\njwks = {{ allow_http_loopback = true }}\n",
-            main.identifier
-        ))
-        .table(ORDERS)
-        .start();
+    let gateway = discovering(&main, &upstream);
     block_on(async {
         let failed = "bearward_jwks_fetches_total{issuer=\"main\",result=\"invalid\"}";
         eventually("a failed fetch", async || {

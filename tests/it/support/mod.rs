@@ -36,3 +36,21 @@ pub async fn eventually<F: AsyncFn() -> bool>(what: &str, holds: F) {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
+
+/// A runtime on a thread of its own, for a server of the test.
+pub fn own_runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// The same with a socket on a free port.
+pub fn own_server() -> (tokio::runtime::Runtime, tokio::net::TcpListener) {
+    let runtime = own_runtime();
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .expect("a port");
+    (runtime, listener)
+}
