@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use http::StatusCode;
 
 use super::{Admin, Answer, text};
+use crate::control::SourceKind;
 
-/// Ready: not draining, and the keys of every issuer are there.
+/// Ready: not draining, and the keys of every issuer are there. An issuer whose keys are fetched on
+/// demand, or that is asked about each token, keeps nobody waiting.
 pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
     let policy = admin.gateway.policy.load();
     let mut page = String::new();
@@ -17,12 +19,30 @@ pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
         let _ = writeln!(page, "[{}] {what}", if good { "ok" } else { "fail" });
     };
     line(!*admin.draining.borrow(), "not shutting down");
-    for issuer in policy.issuers() {
-        let what = match &issuer.keys {
-            Some(keys) => format!("keys of issuer {}: {}", issuer.rules.name, keys.len()),
-            None => format!("keys of issuer {}: none", issuer.rules.name),
-        };
-        line(issuer.keys.is_some(), &what);
+    for ((status, introspection), issuer) in admin.issuers.iter().zip(policy.issuers()) {
+        let name = &status.name;
+        if status.source == SourceKind::Introspection {
+            let how = match introspection.failure() {
+                None => "no question has failed of late".to_owned(),
+                Some(error) => format!("the last question failed: {error}"),
+            };
+            line(true, &format!("introspection of issuer {name}: {how}"));
+            continue;
+        }
+        let keys = issuer.keys.as_ref().map(|keys| keys.len().to_string());
+        let mut what = format!(
+            "keys of issuer {name}: {}",
+            keys.as_deref().unwrap_or("none")
+        );
+        match status.notes().failed {
+            Some((at, error)) => {
+                let _ = write!(what, "; the last fetch failed at {at}: {error}");
+            }
+            None if keys.is_none() && status.on_demand => what.push_str("; fetched on demand"),
+            None if keys.is_none() => what.push_str("; not fetched yet"),
+            None => {}
+        }
+        line(keys.is_some() || status.on_demand, &what);
     }
     let status = if all {
         StatusCode::OK

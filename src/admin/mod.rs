@@ -23,7 +23,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::control::KeyStatus;
+use crate::control::{IntrospectionStatus, KeyStatus, Orders};
 use crate::gateway::{Gateway, Lane};
 use crate::listen::admission::Admission;
 use crate::observe::Metrics;
@@ -48,7 +48,9 @@ pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) lanes: Vec<Arc<Lane>>,
-    pub(crate) keys: Vec<Arc<KeyStatus>>,
+    /// By their places in the policy.
+    pub(crate) issuers: Vec<(Arc<KeyStatus>, Arc<IntrospectionStatus>)>,
+    pub(crate) orders: Orders,
     pub(crate) token: Secret,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) draining: tokio::sync::watch::Receiver<bool>,
@@ -124,7 +126,7 @@ async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Answ
                 return refusal;
             }
             match Limited::new(body, BODY_BYTES_MAX).collect().await {
-                Ok(body) => api::answer(admin, &parts, &body.to_bytes()),
+                Ok(body) => api::answer(admin, &parts, &body.to_bytes()).await,
                 Err(_) => problem(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "the body is larger than 1 MiB or broke off",

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Admin;
-use crate::control::FetchError;
+use crate::control::{FetchError, SourceKind};
 use crate::http::serve::ProtocolError;
 use crate::observe::Readings;
 use crate::revocation::Kind;
@@ -88,11 +88,14 @@ fn cache(admin: &Admin, out: &mut Readings) {
 
 fn keys(admin: &Admin, out: &mut Readings) {
     let policy = admin.gateway.policy.load();
-    let remote = || admin.keys.iter().filter(|status| status.remote);
+    let kept = || {
+        let statuses = admin.issuers.iter().map(|(status, _)| status);
+        statuses.filter(|status| status.source.is_kept())
+    };
     out.counters(
         "bearward_jwks_fetches_total",
         "Fetches of key sets.",
-        remote().flat_map(|status| {
+        kept().flat_map(|status| {
             let failures = FetchError::KINDS.into_iter().zip(&status.failures);
             std::iter::once(("success", &status.successes))
                 .chain(failures)
@@ -107,13 +110,13 @@ fn keys(admin: &Admin, out: &mut Readings) {
     out.histograms(
         "bearward_jwks_fetch_duration_seconds",
         "How long fetches took.",
-        remote().map(|status| (vec![("issuer", &*status.name)], &status.durations)),
+        kept().map(|status| (vec![("issuer", &*status.name)], &status.durations)),
     );
     #[expect(clippy::cast_precision_loss, reason = "seconds since the epoch")]
     out.gauges(
         "bearward_jwks_last_success_timestamp_seconds",
         "When a fetch last succeeded; 0 is never.",
-        remote().map(|status| {
+        kept().map(|status| {
             (
                 vec![("issuer", &*status.name)],
                 status.last_success.load(Ordering::Relaxed) as f64,
@@ -123,15 +126,19 @@ fn keys(admin: &Admin, out: &mut Readings) {
     out.gauges(
         "bearward_jwks_keys",
         "Keys in use.",
-        policy.issuers().iter().map(|issuer| {
-            let keys = issuer.keys.as_ref().map_or(0, |keys| keys.len() as u64);
-            (vec![("issuer", &*issuer.rules.name)], float(keys))
-        }),
+        policy
+            .issuers()
+            .iter()
+            .filter(|issuer| issuer.rules.introspection.is_none())
+            .map(|issuer| {
+                let keys = issuer.keys.as_ref().map_or(0, |keys| keys.len() as u64);
+                (vec![("issuer", &*issuer.rules.name)], float(keys))
+            }),
     );
     out.gauges(
         "bearward_jwks_keys_skipped",
         "Keys of the last set that are not used.",
-        remote().map(|status| {
+        kept().map(|status| {
             (
                 vec![("issuer", &*status.name)],
                 float(load(&status.skipped)),
@@ -141,7 +148,37 @@ fn keys(admin: &Admin, out: &mut Readings) {
     out.counters(
         "bearward_jwks_unknown_kid_total",
         "Tokens that named a key which the issuer does not publish.",
-        remote().map(|status| (vec![("issuer", &*status.name)], load(&status.unknown_kids))),
+        kept().map(|status| (vec![("issuer", &*status.name)], load(&status.unknown_kids))),
+    );
+    #[expect(clippy::cast_precision_loss, reason = "seconds between two clocks")]
+    out.gauges(
+        "bearward_clock_offset_seconds",
+        "The provider's clock less ours, by the Date of its last answer.",
+        kept().filter_map(|status| {
+            let offset = status.clock_offset()?;
+            Some((vec![("issuer", &*status.name)], offset as f64))
+        }),
+    );
+    let asked = admin
+        .issuers
+        .iter()
+        .filter(|(status, _)| status.source == SourceKind::Introspection);
+    out.histograms(
+        "bearward_introspection_duration_seconds",
+        "How long questions about opaque tokens took.",
+        asked.flat_map(|(status, introspection)| {
+            [
+                ("active", &introspection.active),
+                ("inactive", &introspection.inactive),
+                ("failed", &introspection.failed),
+            ]
+            .map(|(result, durations)| {
+                (
+                    vec![("issuer", &*status.name), ("result", result)],
+                    durations,
+                )
+            })
+        }),
     );
 }
 

@@ -18,10 +18,10 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Admin, Scope};
-use crate::authenticate::{Authenticator, TokenCache};
+use crate::authenticate::{Authenticator, IntrospectionRequests, TokenCache};
 use crate::clock::Clock;
-use crate::config::{Config, IssuerSettings};
-use crate::control::{self, KeyStatus};
+use crate::config::Config;
+use crate::control;
 use crate::forward::Pools;
 use crate::gateway::{Gateway, Lane};
 use crate::keys::KeyRequests;
@@ -34,8 +34,10 @@ use crate::worker::{self, Drain};
 
 pub(crate) use parts::policy;
 
-/// A request waits at most this long for a key that its issuer may just have published.
-const KEY_WAIT_MAX: Duration = Duration::from_secs(5);
+/// A request waits at most this long for its issuer: for a key that it may just have published, or
+/// for its word about an opaque token.
+const ISSUER_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -139,7 +141,7 @@ impl Running {
 /// # Errors
 /// A port is taken, the state folder cannot be written, or the system refuses something.
 pub fn start(
-    config: Config,
+    mut config: Config,
     clock: Arc<dyn Clock>,
     audit_out: impl Write + Send + 'static,
 ) -> Result<Running, StartError> {
@@ -197,12 +199,17 @@ pub fn start(
     let (audit, audit_writer) = Audit::start(config.audit, labels.clone(), audit_out)?;
     let metrics = Arc::new(Metrics::new(labels, workers));
     let revocations = Arc::new(Revocations::default());
-    let (key_requests, asked) = KeyRequests::channel(KEY_WAIT_MAX);
+    let saved = state::saved_keys(&config)?;
+    let issuers = std::mem::take(&mut config.issuers);
+    let (issuers, orders) = control::prepare(issuers, Some(&saved), clock.now());
+    let (key_requests, keys_asked) = KeyRequests::channel(ISSUER_WAIT_MAX);
+    let (introspections, tokens_asked) = IntrospectionRequests::channel(ISSUER_WAIT_MAX);
     let gateway = Arc::new(Gateway {
-        policy: PolicyStore::new(policy(&config)),
+        policy: PolicyStore::new(policy(&config, &issuers)),
         authenticator: Authenticator::new(
             TokenCache::new(config.cache),
             key_requests,
+            introspections,
             Arc::clone(&revocations),
         ),
         site: parts::site(&public_url, config.realm.as_deref()),
@@ -226,10 +233,14 @@ pub fn start(
         .collect();
 
     let (drain, draining) = watch::channel(false);
-    let keys: Vec<_> = config
-        .issuers
+    let statuses = issuers
         .iter()
-        .map(|issuer| Arc::new(KeyStatus::new(issuer)))
+        .map(|issuer| {
+            (
+                Arc::clone(&issuer.status),
+                Arc::clone(&issuer.introspection),
+            )
+        })
         .collect();
     let admin = Arc::new(Admin {
         gateway: Arc::clone(&gateway),
@@ -237,7 +248,8 @@ pub fn start(
         metrics,
         listeners: listeners.clone(),
         lanes: lanes.clone(),
-        keys: keys.clone(),
+        issuers: statuses,
+        orders: orders.clone(),
         token: admin_token.clone(),
         allowed_hosts: config.admin.allowed_hosts,
         draining: draining.clone(),
@@ -248,13 +260,10 @@ pub fn start(
         None => None,
     };
     let (stop_control, stopped) = oneshot::channel();
-    let issuers = config.issuers.into_iter().zip(keys).collect();
+    let asked = (keys_asked, tokens_asked);
     let control = control_thread(
-        gateway,
         admin,
-        issuers,
-        revocations,
-        asked,
+        control::run(gateway, issuers, orders, saved, revocations, asked),
         (admin_socket, probe_socket),
         stopped,
     )?;
@@ -288,11 +297,8 @@ pub fn start(
 }
 
 fn control_thread(
-    gateway: Arc<Gateway>,
     admin: Arc<Admin>,
-    issuers: Vec<(IssuerSettings, Arc<KeyStatus>)>,
-    revocations: Arc<Revocations>,
-    asked: tokio::sync::mpsc::Receiver<crate::keys::KeyRequest>,
+    control: impl Future<Output = ()> + Send + 'static,
     (admin_socket, probe_socket): (TcpListener, Option<TcpListener>),
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<JoinHandle<()>> {
@@ -317,7 +323,7 @@ fn control_thread(
                         None => {}
                     }
                 }
-                tokio::spawn(control::run(gateway, issuers, revocations, asked));
+                tokio::spawn(control);
                 let _ = stopped.await;
             });
         })

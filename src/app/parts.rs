@@ -6,12 +6,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use super::StartError;
-use crate::config::{Config, KeySourceSettings, ListenerSettings};
+use crate::config::{Config, ListenerSettings};
+use crate::control::Kept;
 use crate::gateway::Front;
 use crate::http::headers::ReservedNames;
 use crate::http::serve::Protocol;
 use crate::listen::admission::Admission;
-use crate::policy::{ListenerId, Policy, RouteTable, TrustedIssuer};
+use crate::policy::{ListenerId, Policy, RouteTable};
 use crate::reject::{NamedLimits, Site};
 use crate::tls::Tls;
 use crate::worker::{Listener, ListenerCounts};
@@ -73,23 +74,11 @@ pub(super) fn site(public_url: &str, realm: Option<&str>) -> Site {
     }
 }
 
-/// The first policy: routes, rules, and the keys that the configuration itself holds.
-pub(crate) fn policy(config: &Config) -> Policy {
-    let issuers = config
-        .issuers
-        .iter()
-        .map(|issuer| TrustedIssuer {
-            rules: Arc::clone(&issuer.rules),
-            keys: match &issuer.source {
-                KeySourceSettings::Fixed(keys) => Some(Arc::clone(keys)),
-                KeySourceSettings::Url(..) | KeySourceSettings::Discovery(_) => None,
-            },
-            checked_at: None,
-        })
-        .collect();
+/// The first policy: routes, rules, and the keys that are at hand.
+pub(crate) fn policy(config: &Config, issuers: &[Kept]) -> Policy {
     // Collisions were faults of the configuration.
     let (routes, _) = RouteTable::new(config.listeners.len(), &config.routes);
-    Policy::new(issuers, routes)
+    Policy::new(issuers.iter().map(Kept::trusted).collect(), routes)
 }
 
 pub(super) fn reserved(config: &Config) -> ReservedNames {

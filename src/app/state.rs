@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::StartError;
 use crate::config::Config;
+use crate::control::SavedKeys;
 use crate::secret::Secret;
 
 /// The configured token, or the one in the state folder, made on the first start.
@@ -43,6 +44,14 @@ pub(super) fn admin_token(config: &Config) -> Result<Secret, StartError> {
         }
         Err(error) => Err(state(&path)(error)),
     }
+}
+
+/// The folder of the key sets of earlier runs.
+pub(super) fn saved_keys(config: &Config) -> Result<SavedKeys, StartError> {
+    SavedKeys::open(&config.state_dir).map_err(|source| StartError::State {
+        path: config.state_dir.clone(),
+        source,
+    })
 }
 
 /// Each connection costs a descriptor, each request to an upstream another.

@@ -36,7 +36,7 @@ pub(crate) struct CacheLimits {
 
 /// SHA-256 of a whole token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TokenDigest([u8; 32]);
+pub(crate) struct TokenDigest(pub(super) [u8; 32]);
 
 /// A signature that did not hold.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ pub(super) struct BadSignature {
 pub(crate) struct TokenCache {
     good: Cache<TokenDigest, Arc<Verified>, DigestHash>,
     bad: Cache<TokenDigest, BadSignature, DigestHash>,
+    /// Opaque tokens that their issuer does not honour, each with the end of that answer.
+    inactive: Cache<TokenDigest, UnixTime, DigestHash>,
     bad_lifetime: Option<Duration>,
     evictions: Arc<Evictions>,
 }
@@ -71,6 +73,12 @@ impl TokenDigest {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token);
         bytes.copy_from_slice(digest.as_ref());
         Self(bytes)
+    }
+
+    /// The place of what an issuer said of an opaque token. No token holds a NUL, so that it is
+    /// never the place of a signature, or of what another issuer said.
+    pub(super) fn of_opaque(token: &[u8], issuer: &str) -> Self {
+        Self::of(&[issuer.as_bytes(), &[0], token].concat())
     }
 }
 
@@ -152,9 +160,15 @@ impl TokenCache {
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(limits.bad_lifetime.unwrap_or(Duration::from_secs(1)))
             .build_with_hasher(DigestHash);
+        let inactive = Cache::builder()
+            .max_capacity(limits.bad_entries)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_live(limits.bad_lifetime.unwrap_or(Duration::from_secs(1)))
+            .build_with_hasher(DigestHash);
         Self {
             good,
             bad,
+            inactive,
             bad_lifetime: limits.bad_lifetime,
             evictions,
         }
@@ -162,6 +176,21 @@ impl TokenCache {
 
     pub(super) fn good(&self, digest: &TokenDigest) -> Option<Arc<Verified>> {
         self.good.get(digest)
+    }
+
+    pub(super) fn insert(&self, digest: TokenDigest, token: Arc<Verified>) {
+        self.good.insert(digest, token);
+    }
+
+    pub(super) fn is_inactive(&self, digest: &TokenDigest, now: UnixTime) -> bool {
+        self.inactive.get(digest).is_some_and(|until| now < until)
+    }
+
+    /// Remembers an answer for as long as a bad signature, at most for `limit`.
+    pub(super) fn remember_inactive(&self, digest: TokenDigest, now: UnixTime, limit: Duration) {
+        if let Some(lifetime) = self.bad_lifetime {
+            self.inactive.insert(digest, now.plus(lifetime.min(limit)));
+        }
     }
 
     pub(super) fn forget(&self, digest: &TokenDigest) {

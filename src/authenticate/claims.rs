@@ -9,7 +9,7 @@ use crate::policy::{Issuer, Trust};
 use crate::verdict::{Step, Trace};
 
 use super::error::{AuthenticationError, Malformed};
-use super::principal::{Times, Verified, scope_claim};
+use super::principal::{Signed, Times, Verified, scope_claim};
 
 /// Reads the registered times and checks the types of the registered claims (RFC 7519 section
 /// 4.1), and of those by which tokens are revoked.
@@ -81,7 +81,9 @@ fn check_types(
     issuer: &Issuer,
     trace: &mut Trace,
 ) -> Result<Times, AuthenticationError> {
-    if !issuer.accepts_type(token.typ.as_deref()) {
+    // An opaque token has no type; what its issuer said of it was looked at before.
+    let fits = |signed: &Signed| issuer.accepts_type(signed.typ.as_deref());
+    if !token.signed.as_ref().is_none_or(fits) {
         return Err(AuthenticationError::TypeNotAllowed {
             id_token: looks_like_id_token(&token.claims),
         });
@@ -115,11 +117,14 @@ fn check_times(
     let missing = |claim: &str| AuthenticationError::ClaimMissing {
         claim: claim.into(),
     };
-    let exp = times.exp.ok_or_else(|| missing("exp"))?;
+    // RFC 7662 lets the issuer leave `exp` out: there it is the one who says "active".
+    if times.exp.is_none() && issuer.introspection.is_none() {
+        return Err(missing("exp"));
+    }
     if issuer.needs_iat() && times.iat.is_none() {
         return Err(missing("iat"));
     }
-    if now >= exp.plus(issuer.leeway) {
+    if let Some(exp) = times.exp.filter(|exp| now >= exp.plus(issuer.leeway)) {
         return Err(AuthenticationError::Expired { at: exp });
     }
     let soonest = now.plus(issuer.leeway);
@@ -136,14 +141,15 @@ fn check_times(
             return Err(AuthenticationError::TooOld { limit });
         }
         if let Some(limit) = issuer.lifetime_max
-            && exp > iat.plus(limit)
+            && times.exp.is_none_or(|exp| exp > iat.plus(limit))
         {
             return Err(AuthenticationError::LifetimeTooLong { limit });
         }
     }
     trace.pass(Step::Expiration, || {
+        let until = times.exp.map_or_else(String::new, UnixTime::rfc3339);
         format!(
-            "it is {now}, the token is valid until {exp} with {:?} of leeway",
+            "it is {now}, the token is valid until {until} with {:?} of leeway",
             issuer.leeway
         )
     });

@@ -83,6 +83,10 @@ pub(crate) enum AuthenticationError {
     },
     #[error("signature does not hold")]
     SignatureInvalid,
+    #[error("the issuer does not honour the token")]
+    Inactive,
+    #[error("the issuer could not be asked about the token")]
+    IntrospectionUnavailable,
     #[error("no keys of the issuer")]
     KeysUnavailable,
     #[error("token type not allowed")]
@@ -123,6 +127,8 @@ impl AuthenticationError {
             Self::AlgNotAllowed => Reason::AlgNotAllowed,
             Self::KeyUnknown { .. } => Reason::KeyUnknown,
             Self::SignatureInvalid => Reason::SignatureInvalid,
+            Self::Inactive => Reason::TokenInactive,
+            Self::IntrospectionUnavailable => Reason::IntrospectionUnavailable,
             Self::KeysUnavailable => Reason::KeysUnavailable,
             Self::TypeNotAllowed { .. } => Reason::TypeNotAllowed,
             Self::Expired { .. } => Reason::TokenExpired,

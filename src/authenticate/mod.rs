@@ -9,6 +9,7 @@ mod cache;
 mod claims;
 mod error;
 mod extract;
+mod introspect;
 mod jws;
 mod principal;
 mod verify;
@@ -25,8 +26,11 @@ use crate::policy::{Access, Policy, PolicyStore, Route};
 use crate::revocation::{Question, Revocations};
 use crate::verdict::{Step, Trace};
 
-pub(crate) use cache::{CacheLimits, TokenCache};
+pub(crate) use cache::{CacheLimits, TokenCache, TokenDigest};
 pub(crate) use error::{AuthenticationError, IssuerNearMiss, Malformed, Refused};
+pub(crate) use introspect::{
+    Introspection, IntrospectionRequest, IntrospectionRequests, issuer_for as introspected_by,
+};
 pub(crate) use principal::{Caller, Principal};
 
 /// One question: this token, on this route, at this time.
@@ -75,6 +79,7 @@ pub(crate) enum CacheUse {
 pub(crate) struct Authenticator {
     cache: TokenCache,
     key_requests: KeyRequests,
+    introspections: IntrospectionRequests,
     revocations: Arc<Revocations>,
 }
 
@@ -82,11 +87,13 @@ impl Authenticator {
     pub(crate) const fn new(
         cache: TokenCache,
         key_requests: KeyRequests,
+        introspections: IntrospectionRequests,
         revocations: Arc<Revocations>,
     ) -> Self {
         Self {
             cache,
             key_requests,
+            introspections,
             revocations,
         }
     }
@@ -117,20 +124,21 @@ impl Authenticator {
             return Ok(Caller::Anonymous);
         }
         let token = extract::bearer(headers)?;
-        let judge = |policy: &Arc<Policy>, notes: &mut Notes| {
-            let ask = Ask {
-                policy,
-                route,
-                revocations: &self.revocations,
-                now,
-                token,
-                token_bytes_max,
-            };
-            judge(&ask, Some(&self.cache), notes, &mut Trace::off())
+        let ask = Ask {
+            policy,
+            route,
+            revocations: &self.revocations,
+            now,
+            token,
+            token_bytes_max,
         };
-        let first = judge(policy, notes);
+        if let Some(id) = introspect::issuer_for(route, token) {
+            let judged = introspect::judge(&ask, id, &self.cache, &self.introspections, notes);
+            return judged.await.map(Caller::Authenticated);
+        }
+        let first = judge(&ask, Some(&self.cache), notes, &mut Trace::off());
         let Err(Refused {
-            error: AuthenticationError::KeyUnknown { .. },
+            error: AuthenticationError::KeyUnknown { .. } | AuthenticationError::KeysUnavailable,
             issuer: Some(id),
             kid,
             ..
@@ -144,7 +152,15 @@ impl Authenticator {
         }
         *policy = store.load();
         let mut second = Notes::default();
-        let answer = judge(policy, &mut second);
+        let ask = Ask {
+            policy,
+            route,
+            revocations: &self.revocations,
+            now,
+            token,
+            token_bytes_max,
+        };
+        let answer = judge(&ask, Some(&self.cache), &mut second, &mut Trace::off());
         // How the cache answered is what it knew before the wait.
         notes.verified_in = second.verified_in;
         answer.map(Caller::Authenticated)
@@ -174,7 +190,7 @@ pub(crate) fn judge(
     .map_err(|error| Refused {
         error,
         issuer: Some(held.id),
-        alg: Some(principal.alg()),
+        alg: principal.alg(),
         kid: principal.kid().map(Into::into),
         principal: Some(principal.clone()),
     })?;

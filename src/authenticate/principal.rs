@@ -1,38 +1,50 @@
 //! Who calls, once a token's signature holds.
 //!
-//! A [`Verified`] is made by the signature check alone and is what the cache keeps: these bytes
-//! were signed by this key of this issuer, and hold these claims. A [`Principal`] is made when
+//! A [`Verified`] is made by the signature check, or by the issuer's word for an opaque token, and is
+//! what the cache keeps: these bytes were signed by this key of this issuer, and hold these claims. A [`Principal`] is made when
 //! every check of the token has passed; a [`Caller`] is what the next stage takes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::cache::TokenDigest;
 use crate::clock::UnixTime;
 use crate::keys::KeyIdentity;
 use crate::oauth::json::Members;
 use crate::oauth::{Algorithm, Json, Scopes};
 use crate::policy::{Issuer, IssuerId};
 
-/// A token whose signature held, with its claims. Says nothing about time, audience or revocation.
+/// A token whose signature held, or that its issuer stands by, with its claims. Says nothing about
+/// time, audience or revocation.
 #[derive(Debug)]
 pub(crate) struct Verified {
     pub(super) iss: Box<str>,
+    /// Who signed it; `None` for an opaque token.
+    pub(super) signed: Option<Signed>,
+    /// How long the issuer's word for an opaque token counts.
+    pub(super) introspected_until: Option<UnixTime>,
+    pub(super) claims: Members,
+    /// The registered times, or the registered claim that has the wrong type.
+    pub(super) times: Result<Times, &'static str>,
+    /// SHA-256 of the signing input, so that no re-encoding of the signature makes another token;
+    /// of the whole token where it is opaque.
+    pub(super) fingerprint: [u8; 32],
+    /// How long the cache keeps it; housekeeping, never a verdict.
+    pub(super) keep: Duration,
+    /// The generation of the revocations in which this token was last found alive.
+    pub(super) alive_seen: AtomicU64,
+}
+
+/// The signature of a token.
+#[derive(Debug)]
+pub(super) struct Signed {
     pub(super) key: KeyIdentity,
     pub(super) alg: Algorithm,
     pub(super) kid: Option<Box<str>>,
     pub(super) typ: Option<Box<str>>,
-    pub(super) claims: Members,
-    /// The registered times, or the registered claim that has the wrong type.
-    pub(super) times: Result<Times, &'static str>,
-    /// SHA-256 of the signing input, so that no re-encoding of the signature makes another token.
-    pub(super) fingerprint: [u8; 32],
-    /// How long the cache keeps it; housekeeping, never a verdict.
-    pub(super) keep: Duration,
     /// The generation of the key set in which the key was last found.
     pub(super) keys_seen: AtomicU64,
-    /// The generation of the revocations in which this token was last found alive.
-    pub(super) alive_seen: AtomicU64,
 }
 
 /// The registered times of a token.
@@ -65,17 +77,41 @@ impl PartialEq for Principal {
 }
 
 impl Verified {
+    /// An opaque token that its issuer honours.
+    pub(super) fn introspected(
+        iss: Box<str>,
+        claims: Members,
+        times: Result<Times, &'static str>,
+        digest: TokenDigest,
+        until: UnixTime,
+        now: UnixTime,
+    ) -> Self {
+        Self {
+            iss,
+            signed: None,
+            introspected_until: Some(until),
+            claims,
+            times,
+            fingerprint: digest.0,
+            keep: until.since(now),
+            alive_seen: AtomicU64::new(0),
+        }
+    }
+
+    fn signature_bytes(&self) -> usize {
+        self.signed.as_ref().map_or(0, |signed| {
+            signed.kid.as_ref().map_or(0, |kid| kid.len())
+                + signed.typ.as_ref().map_or(0, |typ| typ.len())
+        })
+    }
+
     fn text(&self, claim: &str) -> Option<&str> {
         self.claims.get(claim).and_then(Json::as_text)
     }
 
     /// Bytes on the heap, about, for the cache's bound.
     pub(super) fn heap_bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.iss.len()
-            + self.kid.as_ref().map_or(0, |kid| kid.len())
-            + self.typ.as_ref().map_or(0, |typ| typ.len())
-            + self.claims.heap_bytes()
+        size_of::<Self>() + self.iss.len() + self.signature_bytes() + self.claims.heap_bytes()
     }
 }
 
@@ -92,12 +128,13 @@ impl Principal {
         self.issuer
     }
 
-    pub(crate) fn alg(&self) -> Algorithm {
-        self.verified.alg
+    /// `None` for an opaque token.
+    pub(crate) fn alg(&self) -> Option<Algorithm> {
+        Some(self.verified.signed.as_ref()?.alg)
     }
 
     pub(crate) fn kid(&self) -> Option<&str> {
-        self.verified.kid.as_deref()
+        self.verified.signed.as_ref()?.kid.as_deref()
     }
 
     pub(crate) fn subject(&self) -> Option<&str> {

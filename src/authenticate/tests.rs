@@ -50,6 +50,7 @@ fn issuer(name: &str, issuer: &str) -> Arc<Issuer> {
         require: vec!["sub".into()],
         scope_claims: vec!["scope".into()],
         renewal: None,
+        introspection: None,
     })
 }
 
@@ -63,6 +64,7 @@ fn route(trusts: Vec<Trust>) -> Route {
         authorization: Authorization::Forward,
         disclosure: Disclosure::Full,
         encoded_slashes: false,
+        introspection: None,
         identity: vec![],
         cors: None,
     }
@@ -78,8 +80,9 @@ fn trust(issuer: usize, audience: &str) -> Trust {
 fn set(keys: &[&DevelopmentKey]) -> Option<Arc<KeySet>> {
     let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
     let allowed: AlgorithmSet = [Algorithm::Es256, Algorithm::EdDsa].into_iter().collect();
-    let (set, _) =
-        jwks::read(json!({ "keys": keys }).to_string().as_bytes(), allowed).expect("keys");
+    let document = json!({ "keys": keys }).to_string();
+    let published = jwks::read(document.as_bytes(), allowed, &Default::default());
+    let (set, _) = published.and_then(jwks::Published::into_set).expect("keys");
     Some(Arc::new(set))
 }
 

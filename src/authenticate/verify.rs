@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::cache::{TokenCache, TokenDigest};
 use super::error::{AuthenticationError, IssuerNearMiss, Malformed, Refused};
 use super::jws::{self, Jws};
-use super::principal::Verified;
+use super::principal::{Signed, Verified};
 use super::{Ask, CacheUse, Notes};
 use super::{claims, extract};
 use crate::clock::UnixTime;
@@ -25,6 +25,9 @@ use crate::verdict::{Step, Trace};
 const KEEP_AFTER_EXPIRY: Duration = Duration::from_secs(300);
 /// The longest that an entry is kept, for tokens that live longer than anybody watches.
 const KEEP_MAX: Duration = Duration::from_secs(86_400);
+
+/// Issuers that are asked whether a `kid` is theirs.
+const OWNERS_ASKED_MAX: usize = 64;
 
 /// A verified token with the issuer that this route trusts for it.
 #[derive(Debug)]
@@ -65,7 +68,10 @@ pub(super) fn verify<'a>(
             trace.pass(Step::Signature, || {
                 format!(
                     "verified before with a key that still stands ({})",
-                    held.token.alg
+                    held.token
+                        .signed
+                        .as_ref()
+                        .map_or("", |signed| signed.alg.name())
                 )
             });
             return Ok(held);
@@ -117,13 +123,13 @@ pub(super) fn verify<'a>(
 fn resolve<'a>(ask: &Ask<'a>, token: Arc<Verified>) -> Result<Holds<'a>, Refused> {
     let (id, issuer, trust) = trusted(ask, &token.iss)?;
     // An issuer's own list may have changed since; the key's has not, or it is another key.
-    if !issuer.algorithms.contains(token.alg) {
-        return Err(Refused {
-            issuer: Some(id),
-            alg: Some(token.alg),
-            kid: token.kid.clone(),
-            ..AuthenticationError::AlgNotAllowed.into()
-        });
+    let signed = token.signed.as_ref();
+    if !signed.is_some_and(|signed| issuer.algorithms.contains(signed.alg)) {
+        return Err(refused_signed(
+            id,
+            &token,
+            AuthenticationError::AlgNotAllowed,
+        ));
     }
     Ok(Holds {
         id,
@@ -141,24 +147,36 @@ fn keys_of(policy: &Policy, id: IssuerId) -> Option<&Arc<KeySet>> {
 /// set is the one that was asked last.
 fn key_still_signs(policy: &Policy, id: IssuerId, token: &Verified) -> Result<bool, Refused> {
     let Some(keys) = keys_of(policy, id) else {
-        return Err(Refused {
-            issuer: Some(id),
-            alg: Some(token.alg),
-            kid: token.kid.clone(),
-            ..AuthenticationError::KeysUnavailable.into()
-        });
+        return Err(refused_signed(
+            id,
+            token,
+            AuthenticationError::KeysUnavailable,
+        ));
     };
-    if token.keys_seen.load(Ordering::Relaxed) == keys.generation() {
+    let Some(signed) = &token.signed else {
+        return Ok(false);
+    };
+    if signed.keys_seen.load(Ordering::Relaxed) == keys.generation() {
         return Ok(true);
     }
     let same = matches!(
-        keys.find(token.kid.as_deref(), token.alg),
-        Lookup::Found(verifier) if verifier.identity() == token.key
+        keys.find(signed.kid.as_deref(), signed.alg),
+        Lookup::Found(verifier) if verifier.identity() == signed.key
     );
     if same {
-        token.keys_seen.store(keys.generation(), Ordering::Relaxed);
+        signed.keys_seen.store(keys.generation(), Ordering::Relaxed);
     }
     Ok(same)
+}
+
+fn refused_signed(id: IssuerId, token: &Verified, error: AuthenticationError) -> Refused {
+    let signed = token.signed.as_ref();
+    Refused {
+        issuer: Some(id),
+        alg: signed.map(|signed| signed.alg),
+        kid: signed.and_then(|signed| signed.kid.clone()),
+        ..error.into()
+    }
 }
 
 /// A check that failed, with the key set that a bad signature was checked against.
@@ -264,15 +282,18 @@ fn kept(
     fingerprint.copy_from_slice(digest.as_ref());
     Verified {
         iss,
-        key: verifier.identity(),
-        alg,
-        kid: jws.kid,
-        typ: jws.typ,
+        signed: Some(Signed {
+            key: verifier.identity(),
+            alg,
+            kid: jws.kid,
+            typ: jws.typ,
+            keys_seen: AtomicU64::new(keys),
+        }),
+        introspected_until: None,
         claims: jws.payload,
         times,
         fingerprint,
         keep,
-        keys_seen: AtomicU64::new(keys),
         alive_seen: AtomicU64::new(0),
     }
 }
@@ -316,13 +337,15 @@ fn near_miss(ask: &Ask<'_>, iss: &str) -> Option<IssuerNearMiss> {
     })
 }
 
-/// Another configured issuer that publishes this `kid`.
+/// Another configured issuer that publishes this `kid`, among the first so many: whoever makes
+/// tokens up must not be able to make each cost a walk over thousands of issuers.
 fn owner_of_kid(policy: &Policy, not: IssuerId, kid: Option<&str>) -> Option<IssuerId> {
     let kid = kid?;
     policy
         .issuers()
         .iter()
         .enumerate()
+        .take(OWNERS_ASKED_MAX)
         .find_map(|(index, issuer)| {
             let id = IssuerId(index);
             let owns = id != not && issuer.keys.as_ref()?.has_kid(kid);

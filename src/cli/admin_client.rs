@@ -13,12 +13,13 @@ use super::CONFIG;
 use super::output::{Code, Failure};
 use crate::config;
 use crate::control::FetchError;
-use crate::control::fetch::Fetcher;
+use crate::control::fetch::{FetchLimits, Fetcher};
 
-/// For one answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// Of one answer.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The admin listener gives an answer ten seconds.
+const LIMITS: FetchLimits = FetchLimits {
+    timeout: Duration::from_secs(11),
+    bytes_max: 16 * 1024 * 1024,
+};
 
 /// Where the admin listener is and who we are.
 #[derive(Clone, Debug, Args)]
@@ -93,16 +94,14 @@ impl AdminClient {
             .header(CONTENT_TYPE, "application/json")
             .body(Bytes::from(body.map(Value::to_string).unwrap_or_default()))
             .map_err(|error| Failure::new(Code::Usage, format!("{}: {error}", self.url)))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Failure::internal)?;
-        let fetcher = Fetcher::local(TIMEOUT, BYTES_MAX);
-        let answer =
-            runtime.block_on(async { tokio::time::timeout(TIMEOUT, fetcher.send(request)).await });
+        let answer = runtime()?.block_on(Fetcher::local(LIMITS).send(request));
         let answer: Response<Bytes> = match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
+            Ok(answer) => answer,
+            Err(FetchError::Timeout) => {
+                let message = format!("the admin listener at {} does not answer", self.url);
+                return Err(Failure::new(Code::Unreachable, message));
+            }
+            Err(error) => {
                 let why = match error {
                     FetchError::Unreachable => {
                         "connection refused; is the gateway running?".to_owned()
@@ -114,10 +113,6 @@ impl AdminClient {
                     "the admin listener at {} cannot be reached: {why}",
                     self.url
                 );
-                return Err(Failure::new(Code::Unreachable, message));
-            }
-            Err(_) => {
-                let message = format!("the admin listener at {} does not answer", self.url);
                 return Err(Failure::new(Code::Unreachable, message));
             }
         };
@@ -135,6 +130,14 @@ impl AdminClient {
             format!("the gateway answers {status}: {detail}"),
         ))
     }
+}
+
+/// A runtime for the one thing that a command does.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::internal)
 }
 
 fn read(path: &std::path::Path) -> Result<Vec<u8>, Failure> {

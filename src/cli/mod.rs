@@ -9,8 +9,10 @@ mod admin_client;
 mod check;
 mod demo;
 mod explain;
+mod issuers;
 mod keys;
 mod output;
+mod probe;
 mod revoke;
 mod run;
 mod token;
@@ -66,6 +68,12 @@ enum Command {
     /// Explain a token, or make one for development.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Look at a provider before it is trusted.
+    #[command(subcommand)]
+    Issuer(probe::IssuerCommand),
+    /// Show the issuers of a running gateway: keys, ages, what went wrong.
+    #[command(after_help = "Example: bearward issuers refresh main")]
+    Issuers(issuers::IssuersArguments),
     /// Make keys for development.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -87,6 +95,8 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain { code } => explain::explain(&code),
         Command::Token(command) => token::token(&command),
+        Command::Issuer(command) => probe::issuer(&command),
+        Command::Issuers(arguments) => issuers::issuers(&arguments),
         Command::Keys(command) => keys::keys(&command),
         Command::Revoke(arguments) => revoke::revoke(&arguments),
         Command::Revocations(command) => revoke::revocations(&command),

@@ -75,6 +75,8 @@ pub struct Report {
     path: PathBuf,
     text: String,
     found: Vec<Diagnostic>,
+    /// What is never shown: a secret that somebody wrote into the file.
+    hidden: Vec<Range<usize>>,
 }
 
 /// A diagnostic for programs.
@@ -100,11 +102,27 @@ impl Report {
             path: path.to_owned(),
             text,
             found: Vec::new(),
+            hidden: Vec::new(),
         }
     }
 
     pub(super) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Keeps a part of the file out of every finding, whatever the finding is about.
+    pub(super) fn hide(&mut self, span: &Range<usize>) {
+        self.hidden.push(span.clone());
+    }
+
+    /// A line of the file with what is hidden in asterisks.
+    fn source(&self, line: usize, start: usize) -> String {
+        let source = self.text.lines().nth(line - 1).unwrap_or_default();
+        let hidden = |at: usize| self.hidden.iter().any(|span| span.contains(&at));
+        source
+            .char_indices()
+            .map(|(at, char)| if hidden(start + at) { '*' } else { char })
+            .collect()
     }
 
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
@@ -188,7 +206,8 @@ impl Report {
         if let Some(span) = &diagnostic.span {
             let (line, column) = self.place(span.start);
             let _ = writeln!(out, "  --> {path}:{line}:{column}");
-            let source = self.text.lines().nth(line - 1).unwrap_or_default();
+            let before = self.text.get(..span.start).unwrap_or_default();
+            let source = self.source(line, before.rfind('\n').map_or(0, |at| at + 1));
             let number = line.to_string();
             let _ = writeln!(out, "{number} | {source}");
             let rest = source.chars().count().saturating_sub(column - 1);

@@ -288,6 +288,9 @@ fn take(
             node.lists.insert(name, children);
         }
         (kind, given) => {
+            if kind == Kind::Secret && !names_a_place(given) {
+                report.hide(&span);
+            }
             let fault = match typed(kind, given, report) {
                 Ok(typed) => {
                     node.values.insert(name, (typed, span));
@@ -310,6 +313,16 @@ fn take(
             node.faulty.insert(name);
         }
     }
+}
+
+/// Whether what is given for a secret says where it is, and is not the secret itself.
+fn names_a_place(given: &DeValue<'_>) -> bool {
+    let DeValue::Table(table) = given else {
+        return false;
+    };
+    table
+        .iter()
+        .all(|(name, _)| matches!(&**name.get_ref(), "file" | "env"))
 }
 
 fn wrong(name: &str, expected: &str, span: &Span) -> Diagnostic {

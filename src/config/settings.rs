@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::authenticate::CacheLimits;
@@ -78,21 +79,68 @@ pub(crate) struct IssuerSettings {
     pub(crate) source: KeySourceSettings,
 }
 
-/// Where an issuer's keys come from.
+/// How an issuer's tokens are verified.
 #[derive(Clone, Debug)]
 pub(crate) enum KeySourceSettings {
-    /// Read when the configuration was.
-    Fixed(Arc<KeySet>),
-    Url(String, JwksSettings),
     Discovery(JwksSettings),
+    File(KeyFileSettings),
+    /// Keys that were read when the configuration was, and do not change.
+    Fixed(Arc<KeySet>),
+    /// There are no keys: the issuer is asked about each token.
+    Introspection(IntrospectionSettings),
+    Url(String, JwksSettings),
 }
 
 /// How a key set is fetched.
 #[derive(Clone, Debug)]
 pub(crate) struct JwksSettings {
+    pub(crate) freshness: FreshnessSettings,
+    pub(crate) fetch: FetchSettings,
+    /// Not before a token of the issuer comes.
+    pub(crate) on_demand: bool,
+}
+
+/// A JWK set in a file that is watched.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyFileSettings {
+    pub(crate) path: PathBuf,
+    /// As it was when the configuration was read; it held a usable key.
+    pub(crate) document: Bytes,
+    pub(crate) bytes_max: usize,
+    pub(crate) freshness: FreshnessSettings,
+}
+
+/// How old a key set may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FreshnessSettings {
+    /// The soft limit.
     pub(crate) refresh: Duration,
-    pub(crate) stale_max: Duration,
+    /// The hard limit; `None` for a file, which never grows stale.
+    pub(crate) stale_max: Option<Duration>,
     pub(crate) unknown_kid_gap: Duration,
+}
+
+/// How an issuer is asked about opaque tokens (RFC 7662).
+#[derive(Clone, Debug)]
+pub(crate) struct IntrospectionSettings {
+    pub(crate) endpoint: String,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: Secret,
+    pub(crate) client_auth: ClientAuth,
+    pub(crate) cache_max: Duration,
+    pub(crate) fetch: FetchSettings,
+}
+
+/// How a client shows who it is (RFC 6749 section 2.3.1), by the names of RFC 7591.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientAuth {
+    Basic,
+    Post,
+}
+
+/// How a server is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchSettings {
     pub(crate) timeout: Duration,
     pub(crate) bytes_max: usize,
     /// Roots in PEM, in place of the system's.

@@ -124,7 +124,7 @@ impl Drop for Recorder {
 /// What the line says of a token whose signature holds.
 fn note_token(exchange: &mut Exchange, principal: &Principal) {
     let token = &mut exchange.token;
-    token.alg = Some(principal.alg().name());
+    token.alg = principal.alg().map(Algorithm::name);
     token.kid = principal.kid().map(Into::into);
     token.jti = principal.jti().map(Into::into);
     token.subject = principal.subject().map(Into::into);

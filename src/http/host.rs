@@ -1,7 +1,7 @@
 //! Hosts that routes and certificates name.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// `api.example.com`, or `*.example.com` for one label more.
@@ -81,6 +81,21 @@ pub(crate) fn is_loopback(host: &str) -> bool {
         || host
             .parse::<IpAddr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+/// Addresses that no provider has: link-local ones, where clouds keep their machines' credentials
+/// (169.254.169.254, fd00:ec2::254), the unspecified one and multicast.
+pub(crate) fn is_refused_address(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_unspecified() || v4.is_multicast(),
+        IpAddr::V6(v6) => {
+            const CLOUD_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+            v6.is_unicast_link_local()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+                || v6 == CLOUD_METADATA
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
-//! A JWK set (RFC 7517) to a [`KeySet`], each key alone: one bad key costs itself, not the set.
+//! A JWK set (RFC 7517) to the keys of a [`KeySet`], each alone: one bad key costs itself, not the set.
 //!
-//! What is skipped is named with its reason. A key with its private part in it is skipped: whoever
-//! read the set could sign with it.
+//! What is skipped is named with its reason. A key that was published with its private part is
+//! skipped in this set and in every later one: whoever read the set can sign with it. `x5c`, `x5u`
+//! and `jku` are not followed: a key is what the set itself says.
+
+use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{KeySet, VerificationKey, numbers};
+use super::{KeySet, Thumbprint, VerificationKey, numbers};
 use crate::oauth::json::Members;
 use crate::oauth::{Algorithm, AlgorithmSet, Json};
 
@@ -14,6 +17,8 @@ use crate::oauth::{Algorithm, AlgorithmSet, Json};
 const KEYS_MAX: usize = 64;
 /// Longest `kid` that is kept; tokens are bounded too.
 const KID_BYTES_MAX: usize = 256;
+/// The members of a JWK that only its owner may know (RFC 7518 sections 6.2.2, 6.3.2, 6.4).
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 #[derive(Deserialize)]
 struct Document<'a> {
@@ -45,29 +50,78 @@ pub(crate) struct Skipped {
     pub(crate) why: &'static str,
 }
 
-/// Reads a JWK set for an issuer that allows `allowed`.
+impl Skipped {
+    /// The `kid` as a log or a page may show it: the provider chooses it.
+    pub(crate) fn shown_kid(&self) -> String {
+        let kid = self.kid.as_deref().unwrap_or("without kid");
+        kid.escape_default().to_string()
+    }
+}
+
+/// What a document holds.
+#[derive(Debug)]
+pub(crate) struct Published {
+    keys: Vec<VerificationKey>,
+    pub(crate) skipped: Vec<Skipped>,
+    /// Keys that lie there with their private part.
+    pub(crate) exposed: Vec<Thumbprint>,
+}
+
+impl Published {
+    /// The usable keys, however few.
+    pub(crate) fn into_keys(self) -> Vec<VerificationKey> {
+        self.keys
+    }
+
+    /// The usable keys, and what was skipped.
+    ///
+    /// # Errors
+    /// There are none.
+    pub(crate) fn into_set(self) -> Result<(KeySet, Vec<Skipped>), JwksError> {
+        if self.keys.is_empty() {
+            return Err(JwksError::NoUsableKey(self.skipped));
+        }
+        Ok((KeySet::new(self.keys), self.skipped))
+    }
+}
+
+/// Reads a JWK set for an issuer that allows `allowed`. Keys in `distrusted` were exposed before.
 ///
 /// # Errors
-/// It is no JWK set, or no key of it can be used.
+/// It is no JWK set.
 pub(crate) fn read(
     text: &[u8],
     allowed: AlgorithmSet,
-) -> Result<(KeySet, Vec<Skipped>), JwksError> {
+    distrusted: &HashSet<Thumbprint>,
+) -> Result<Published, JwksError> {
     let document: Document<'_> = serde_json::from_slice(text).map_err(|_| JwksError::NotASet)?;
+    let items: Vec<_> = document
+        .keys
+        .iter()
+        .take(KEYS_MAX)
+        .map(|raw| Json::object(raw.get().as_bytes()))
+        .collect();
+    let exposed: Vec<Thumbprint> = items.iter().flatten().filter_map(exposed).collect();
     let mut skipped = Vec::new();
     let mut taken: Vec<(usize, Kty, VerificationKey)> = Vec::new();
-    for (index, raw) in document.keys.iter().take(KEYS_MAX).enumerate() {
-        let members = Json::object(raw.get().as_bytes());
-        let kid = members
+    for (index, members) in items.iter().enumerate() {
+        let key = members
             .as_ref()
-            .and_then(|jwk| jwk.get("kid")?.as_text())
-            .map(Into::into);
-        match members
             .ok_or(NOT_AN_OBJECT)
-            .and_then(|jwk| key(&jwk, allowed))
-        {
+            .and_then(|jwk| key(jwk, allowed))
+            .and_then(|(kty, key)| {
+                let known = key
+                    .thumbprint()
+                    .is_some_and(|print| exposed.contains(&print) || distrusted.contains(&print));
+                if known { Err(EXPOSED) } else { Ok((kty, key)) }
+            });
+        match key {
             Ok((kty, key)) => taken.push((index, kty, key)),
-            Err(why) => skipped.push(Skipped { index, kid, why }),
+            Err(why) => {
+                let kid = members.as_ref().and_then(|jwk| jwk.get("kid")?.as_text());
+                let kid = kid.map(Into::into);
+                skipped.push(Skipped { index, kid, why });
+            }
         }
     }
     let (ambiguous, keys): (Vec<_>, Vec<_>) = {
@@ -90,13 +144,28 @@ pub(crate) fn read(
         kid: key.kid().map(Into::into),
         why: "another key of the set has the same `kid` and `kty`",
     }));
-    if keys.is_empty() {
-        return Err(JwksError::NoUsableKey(skipped));
-    }
-    let keys = keys.into_iter().map(|(_, _, key)| key).collect();
-    Ok((KeySet::new(keys), skipped))
+    Ok(Published {
+        keys: keys.into_iter().map(|(_, _, key)| key).collect(),
+        skipped,
+        exposed,
+    })
 }
 
+/// The public key of a JWK that carries its private part too.
+fn exposed(jwk: &Members) -> Option<Thumbprint> {
+    if !PRIVATE.iter().any(|name| jwk.get(name).is_some()) {
+        return None;
+    }
+    let numbers = match jwk.get("kty").and_then(Json::as_text)? {
+        "RSA" => numbers::rsa(jwk),
+        "EC" => numbers::ec(jwk),
+        "OKP" => numbers::okp(jwk),
+        _ => return None,
+    };
+    Some(Thumbprint::of(&numbers.ok()?.bytes))
+}
+
+const EXPOSED: &str = "it was published with its private part";
 const NOT_AN_OBJECT: &str = "not a JSON object without duplicate members";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -116,10 +185,7 @@ fn key(jwk: &Members, allowed: AlgorithmSet) -> Result<(Kty, VerificationKey), &
         Some("oct") => return Err("a symmetric key does not belong in a JWK set"),
         _ => return Err("its `kty` is not RSA, EC or OKP"),
     };
-    if ["d", "p", "q", "dp", "dq", "qi", "oth", "k"]
-        .iter()
-        .any(|name| jwk.get(name).is_some())
-    {
+    if PRIVATE.iter().any(|name| jwk.get(name).is_some()) {
         return Err("it carries its private part");
     }
     if jwk
@@ -141,11 +207,12 @@ fn key(jwk: &Members, allowed: AlgorithmSet) -> Result<(Kty, VerificationKey), &
         Some(Json::Text(kid)) if kid.len() <= KID_BYTES_MAX => Some(&**kid),
         Some(_) => return Err("its `kid` is not a short string"),
     };
-    let (fitting, bytes): (&[Algorithm], Vec<u8>) = match kty {
+    let numbers = match kty {
         Kty::Rsa => numbers::rsa(jwk)?,
         Kty::Ec => numbers::ec(jwk)?,
         Kty::Okp => numbers::okp(jwk)?,
     };
+    let fitting = numbers.algorithms;
     let own = match jwk.get("alg") {
         None => None,
         Some(value) => match value.as_text().and_then(Algorithm::parse) {
@@ -161,7 +228,8 @@ fn key(jwk: &Members, allowed: AlgorithmSet) -> Result<(Kty, VerificationKey), &
     if algorithms.is_empty() {
         return Err("it serves none of the issuer's `algorithms`");
     }
-    let key = VerificationKey::public(kid, algorithms, &bytes).ok_or("its numbers make no key")?;
+    let key =
+        VerificationKey::published(kid, algorithms, &numbers).ok_or("its numbers make no key")?;
     Ok((kty, key))
 }
 
@@ -181,11 +249,34 @@ mod tests {
         Algorithm::ALL.into_iter().collect()
     }
 
+    fn document(keys: &[String]) -> String {
+        format!("{{\"keys\":[{}]}}", keys.join(","))
+    }
+
     fn set(keys: &[String]) -> Result<(KeySet, Vec<Skipped>), JwksError> {
-        read(
-            format!("{{\"keys\":[{}]}}", keys.join(",")).as_bytes(),
-            all(),
-        )
+        set_of(&document(keys))
+    }
+
+    fn set_of(text: &str) -> Result<(KeySet, Vec<Skipped>), JwksError> {
+        read(text.as_bytes(), all(), &HashSet::new())?.into_set()
+    }
+
+    #[test]
+    fn an_exposed_key_is_distrusted_here_and_later() {
+        let public = format!("{{{RFC_EC},\"kid\":\"a\"}}");
+        let private = format!("{{{RFC_EC},\"kid\":\"b\",\"d\":\"AA\"}}");
+        let other = format!("{{{RFC_OKP},\"kid\":\"c\"}}");
+        let both = document(&[public.clone(), private, other.clone()]);
+        let published = read(both.as_bytes(), all(), &HashSet::new()).expect("a set");
+        assert_eq!(published.exposed.len(), 1);
+        let whys: Vec<_> = published.skipped.iter().map(|key| key.why).collect();
+        assert_eq!(whys, [EXPOSED, "it carries its private part"]);
+        // Under another name, alone, in another set: the key is the same.
+        let distrusted: HashSet<_> = published.exposed.into_iter().collect();
+        let later = document(&[public.replace("\"a\"", "\"z\""), other]);
+        let later = read(later.as_bytes(), all(), &distrusted).expect("a set");
+        assert_eq!(later.skipped.first().map(|key| key.why), Some(EXPOSED));
+        assert_eq!(later.into_set().expect("one key").0.len(), 1);
     }
 
     #[test]
@@ -280,14 +371,10 @@ mod tests {
             r#"{"keys":[],"keys":[]}"#,
             "<html>",
         ] {
-            assert_eq!(
-                read(text.as_bytes(), all()).err(),
-                Some(JwksError::NotASet),
-                "{text}"
-            );
+            assert_eq!(set_of(text).err(), Some(JwksError::NotASet), "{text}");
         }
         assert_eq!(
-            read(br#"{"keys":[]}"#, all()).err(),
+            set_of(r#"{"keys":[]}"#).err(),
             Some(JwksError::NoUsableKey(vec![]))
         );
     }

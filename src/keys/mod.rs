@@ -15,9 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::oauth::Algorithm;
 
-pub(crate) use jwks::Skipped;
 pub(crate) use request::{KeyRequest, KeyRequests};
-pub(crate) use verification_key::{KeyIdentity, VerificationKey, Verifier};
+pub(crate) use verification_key::{KeyIdentity, Thumbprint, VerificationKey, Verifier};
 
 /// The usable keys of one issuer at one moment. Immutable; a refresh makes a new one.
 #[derive(Debug)]
@@ -77,6 +76,13 @@ impl KeySet {
         }
     }
 
+    /// Whether this very key is in the set, under the same name.
+    pub(crate) fn holds(&self, key: &VerificationKey) -> bool {
+        self.keys
+            .iter()
+            .any(|own| own.kid() == key.kid() && own.same_material(key))
+    }
+
     pub(crate) fn has_kid(&self, kid: &str) -> bool {
         self.by_kid.contains_key(kid)
     }
@@ -84,6 +90,10 @@ impl KeySet {
     /// A number that no other set of this process has.
     pub(crate) const fn generation(&self) -> u64 {
         self.generation
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, VerificationKey> {
+        self.keys.iter()
     }
 
     pub(crate) fn len(&self) -> usize {

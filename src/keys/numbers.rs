@@ -16,8 +16,20 @@ fn decoded(jwk: &Members, name: &str) -> Result<Vec<u8>, &'static str> {
         .ok_or("a number of it is missing or not base64url")
 }
 
-/// The algorithms and the bytes of this kind of key.
-pub(super) fn rsa(jwk: &Members) -> Result<(&'static [Algorithm], Vec<u8>), &'static str> {
+/// A public key as the provider of cryptography parses it, and what it is for people.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    /// What such a key can verify.
+    pub(super) algorithms: &'static [Algorithm],
+    pub(super) bytes: Vec<u8>,
+    /// The kind by its usual name.
+    pub(super) kind: &'static str,
+    /// Of the modulus, or of the curve.
+    pub(super) bits: usize,
+}
+
+/// An RSA key.
+pub(super) fn rsa(jwk: &Members) -> Result<Numbers, &'static str> {
     let modulus = decoded(jwk, "n")?;
     let exponent = decoded(jwk, "e")?;
     let modulus = strip_zeros(&modulus);
@@ -31,8 +43,8 @@ pub(super) fn rsa(jwk: &Members) -> Result<(&'static [Algorithm], Vec<u8>), &'st
     }
     let mut body = der_integer(modulus);
     body.extend(der_integer(exponent));
-    Ok((
-        &[
+    Ok(Numbers {
+        algorithms: &[
             Algorithm::Rs256,
             Algorithm::Rs384,
             Algorithm::Rs512,
@@ -40,26 +52,34 @@ pub(super) fn rsa(jwk: &Members) -> Result<(&'static [Algorithm], Vec<u8>), &'st
             Algorithm::Ps384,
             Algorithm::Ps512,
         ],
-        der(0x30, &body),
-    ))
+        bytes: der(0x30, &body),
+        kind: "RSA",
+        bits,
+    })
 }
 
-/// The algorithms and the bytes of this kind of key.
-pub(super) fn ec(jwk: &Members) -> Result<(&'static [Algorithm], Vec<u8>), &'static str> {
-    let (algorithms, size): (&[Algorithm], _) = match jwk.get("crv").and_then(Json::as_text) {
-        Some("P-256") => (&[Algorithm::Es256], 32),
-        Some("P-384") => (&[Algorithm::Es384], 48),
-        _ => return Err("its `crv` is not P-256 or P-384"),
-    };
+/// A key on one of the curves of NIST.
+pub(super) fn ec(jwk: &Members) -> Result<Numbers, &'static str> {
+    let (algorithms, kind, size): (&[Algorithm], _, _) =
+        match jwk.get("crv").and_then(Json::as_text) {
+            Some("P-256") => (&[Algorithm::Es256], "P-256", 32),
+            Some("P-384") => (&[Algorithm::Es384], "P-384", 48),
+            _ => return Err("its `crv` is not P-256 or P-384"),
+        };
     let (x, y) = (decoded(jwk, "x")?, decoded(jwk, "y")?);
     if x.len() != size || y.len() != size {
         return Err("its coordinates have the wrong size");
     }
-    Ok((algorithms, [&[0x04], x.as_slice(), y.as_slice()].concat()))
+    Ok(Numbers {
+        algorithms,
+        bytes: [&[0x04], x.as_slice(), y.as_slice()].concat(),
+        kind,
+        bits: size * 8,
+    })
 }
 
-/// The algorithms and the bytes of this kind of key.
-pub(super) fn okp(jwk: &Members) -> Result<(&'static [Algorithm], Vec<u8>), &'static str> {
+/// An Ed25519 key (RFC 8037).
+pub(super) fn okp(jwk: &Members) -> Result<Numbers, &'static str> {
     if jwk.get("crv").and_then(Json::as_text) != Some("Ed25519") {
         return Err("its `crv` is not Ed25519");
     }
@@ -67,7 +87,12 @@ pub(super) fn okp(jwk: &Members) -> Result<(&'static [Algorithm], Vec<u8>), &'st
     if x.len() != 32 {
         return Err("its coordinates have the wrong size");
     }
-    Ok((&[Algorithm::EdDsa], x))
+    Ok(Numbers {
+        algorithms: &[Algorithm::EdDsa],
+        bytes: x,
+        kind: "Ed25519",
+        bits: 256,
+    })
 }
 
 fn strip_zeros(bytes: &[u8]) -> &[u8] {

@@ -8,6 +8,7 @@ use aws_lc_rs::digest;
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 
+use super::numbers::Numbers;
 use crate::oauth::{Algorithm, AlgorithmSet};
 use crate::secret::Secret;
 
@@ -27,11 +28,33 @@ impl KeyIdentity {
     }
 }
 
+/// SHA-256 over the public numbers of a key of a JWK set, whatever its name and its algorithms: by
+/// this a key is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Thumbprint(pub(crate) [u8; 32]);
+
+impl Thumbprint {
+    pub(super) fn of(numbers: &[u8]) -> Self {
+        let mut print = [0; 32];
+        print.copy_from_slice(digest::digest(&digest::SHA256, numbers).as_ref());
+        Self(print)
+    }
+}
+
 /// A key with each algorithm that it may verify.
 #[derive(Debug)]
 pub(crate) struct VerificationKey {
     kid: Option<Box<str>>,
     verifiers: Vec<Verifier>,
+    published: Option<PublishedForm>,
+}
+
+/// What is known of a key that came in a JWK set.
+#[derive(Clone, Copy, Debug)]
+struct PublishedForm {
+    thumbprint: Thumbprint,
+    kind: &'static str,
+    bits: usize,
 }
 
 /// A key with one algorithm.
@@ -79,7 +102,23 @@ impl VerificationKey {
         (!verifiers.is_empty()).then(|| Self {
             kid: kid.map(Into::into),
             verifiers,
+            published: None,
         })
+    }
+
+    /// A key of a JWK set.
+    pub(super) fn published(
+        kid: Option<&str>,
+        algorithms: AlgorithmSet,
+        numbers: &Numbers,
+    ) -> Option<Self> {
+        let mut key = Self::public(kid, algorithms, &numbers.bytes)?;
+        key.published = Some(PublishedForm {
+            thumbprint: Thumbprint::of(&numbers.bytes),
+            kind: numbers.kind,
+            bits: numbers.bits,
+        });
+        Some(key)
     }
 
     /// A shared secret for each of `algorithms`.
@@ -110,11 +149,27 @@ impl VerificationKey {
         Ok(Self {
             kid: None,
             verifiers,
+            published: None,
         })
     }
 
     pub(crate) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// By what it is known again; `None` for keys of the configuration.
+    pub(crate) fn thumbprint(&self) -> Option<Thumbprint> {
+        self.published.map(|form| form.thumbprint)
+    }
+
+    /// Kind and size for people; `None` for keys of the configuration.
+    pub(crate) fn kind(&self) -> Option<(&'static str, usize)> {
+        self.published.map(|form| (form.kind, form.bits))
+    }
+
+    /// The algorithms that it serves.
+    pub(crate) fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        self.verifiers.iter().map(|verifier| verifier.alg)
     }
 
     pub(crate) fn verifier(&self, alg: Algorithm) -> Option<&Verifier> {

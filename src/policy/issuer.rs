@@ -26,6 +26,15 @@ pub(crate) struct Issuer {
     pub(crate) require: Vec<Box<str>>,
     pub(crate) scope_claims: Vec<Box<str>>,
     pub(crate) renewal: Option<Renewal>,
+    /// Its tokens are opaque: it is asked what each is (RFC 7662).
+    pub(crate) introspection: Option<IntrospectionRules>,
+}
+
+/// How the answers about opaque tokens are used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IntrospectionRules {
+    /// An answer counts this long, and never past the token's `exp`.
+    pub(crate) cache_max: Duration,
 }
 
 /// Where a client gets a new token, told in refusals.

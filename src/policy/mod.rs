@@ -17,7 +17,7 @@ use hashbrown::HashMap;
 use crate::clock::UnixTime;
 use crate::keys::KeySet;
 
-pub(crate) use issuer::{Issuer, Renewal, strip_application};
+pub(crate) use issuer::{IntrospectionRules, Issuer, Renewal, strip_application};
 pub(crate) use pattern::PathPattern;
 pub(crate) use route::{
     Access, Authorization, ClaimRule, Disclosure, MethodSet, Requirement, Route, Rule, Trust,
@@ -34,7 +34,7 @@ pub(crate) struct IssuerId(pub(crate) usize);
 #[derive(Clone, Debug)]
 pub(crate) struct TrustedIssuer {
     pub(crate) rules: Arc<Issuer>,
-    /// `None`: never loaded, or older than the hard limit.
+    /// `None`: never loaded, older than the hard limit, or an issuer of opaque tokens.
     pub(crate) keys: Option<Arc<KeySet>>,
     /// When the provider last confirmed them; `None` for keys of the configuration.
     pub(crate) checked_at: Option<UnixTime>,
@@ -50,9 +50,11 @@ pub(crate) struct Policy {
 
 impl Policy {
     pub(crate) fn new(issuers: Vec<TrustedIssuer>, routes: RouteTable) -> Self {
+        // `iss` of a token leads to an issuer of JWTs; one of opaque tokens has no keys.
         let by_iss = issuers
             .iter()
             .enumerate()
+            .filter(|(_, issuer)| issuer.rules.introspection.is_none())
             .map(|(index, issuer)| (issuer.rules.issuer.clone(), IssuerId(index)))
             .collect();
         Self {

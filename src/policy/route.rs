@@ -22,6 +22,8 @@ pub(crate) struct Route {
     pub(crate) index: usize,
     pub(crate) upstream: UpstreamId,
     pub(crate) access: Access,
+    /// The one trusted issuer, if any, that is asked about opaque tokens.
+    pub(crate) introspection: Option<IssuerId>,
     /// The first whose methods match decides. Never empty.
     pub(crate) rules: Vec<Rule>,
     pub(crate) authorization: Authorization,

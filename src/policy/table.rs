@@ -168,6 +168,7 @@ mod tests {
                 index,
                 upstream: UpstreamId(0),
                 access: Access::Open,
+                introspection: None,
                 rules: vec![],
                 authorization: Authorization::Forward,
                 disclosure: Disclosure::Full,

@@ -34,6 +34,8 @@ fn folder() -> tempfile::TempDir {
     )
     .expect("a file");
     std::fs::write(path.join("keys/hmac"), "0123456789abcdef0123456789abcdef\n").expect("a file");
+    std::fs::create_dir_all(path.join("secrets")).expect("a folder");
+    std::fs::write(path.join("secrets/introspection"), "secret\n").expect("a file");
     std::fs::write(path.join("secrets/admin-token"), "0123456789abcdef\n").expect("a file");
     folder
 }

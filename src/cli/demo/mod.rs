@@ -17,12 +17,13 @@ use rcgen::{CertificateParams, KeyPair, SanType};
 use serde_json::json;
 
 use super::Outcome;
-use super::admin_client::AdminClient;
+use super::admin_client::{AdminClient, runtime};
 use super::output::{Code, Failure, data, say};
 use super::run::wait_for_end;
 use crate::app::{self, Running};
 use crate::clock::SystemClock;
 use crate::config;
+use crate::control::fetch::{FetchLimits, Fetcher};
 use crate::develop::DevelopmentKey;
 use crate::observe::log::{self, LogFormat};
 
@@ -170,15 +171,14 @@ output = "off"
 
 /// Waits for the gateway to have the issuer's keys.
 fn wait_until_ready(admin: SocketAddr) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::internal)?;
-    let fetcher = crate::control::fetch::Fetcher::local(Duration::from_secs(1), 4096);
+    let fetcher = Fetcher::local(FetchLimits {
+        timeout: Duration::from_secs(1),
+        bytes_max: 4096,
+    });
     let url = format!("http://{admin}/readyz");
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         for _ in 0..READY_TRIES {
-            if fetcher.get(&url).await.is_ok() {
+            if fetcher.get(&url, None).await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(READY_PAUSE).await;

@@ -1,8 +1,10 @@
 //! `bearward token explain`: the gateway's own verdict over a token, step by step, offline.
 //!
 //! The checks are the proxy's, with the trace on. Keys are those that the configuration itself
-//! holds: an issuer whose keys have to be fetched cannot be judged here, and the answer says so.
+//! holds, those that a gateway has saved in the state folder, or those of a file that is given; an
+//! issuer that has to be asked cannot be judged here, and the answer says so.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,6 +23,7 @@ use crate::cli::output::{Code, Failure, data};
 use crate::cli::{CONFIG, Outcome};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::config::{self, Config};
+use crate::control::{self, SavedKeys};
 use crate::keys::jwks;
 use crate::policy::{Access, IssuerId, Policy, Route};
 use crate::reject::{self, NamedLimits, Rejection, Setting, Site};
@@ -66,7 +69,7 @@ struct Verdict {
 pub(super) fn explain(arguments: &ExplainArguments) -> Outcome {
     let usage = |message: String| Failure::new(Code::Usage, message);
     let (config, report) = config::load(&arguments.config);
-    let config = config.ok_or_else(|| Failure::new(Code::Configuration, report.pretty()))?;
+    let mut config = config.ok_or_else(|| Failure::new(Code::Configuration, report.pretty()))?;
     let route = route(&config, arguments.route.as_deref())?;
     let method = Method::from_bytes(arguments.method.to_ascii_uppercase().as_bytes())
         .map_err(|_| usage(format!("`{}` is no method", arguments.method)))?;
@@ -81,7 +84,18 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Outcome {
         return Err(usage("there is no token on the input".to_owned()));
     }
     let token = token.strip_prefix(b"Bearer ").unwrap_or(token);
-    let policy = with_keys(app::policy(&config), arguments.jwks.as_deref())?;
+    let saved = SavedKeys::of(&config.state_dir);
+    let issuers = std::mem::take(&mut config.issuers);
+    let (issuers, _) = control::prepare(issuers, Some(&saved), now);
+    let policy = with_keys(app::policy(&config, &issuers), arguments.jwks.as_deref())?;
+    if let Some(asked) = authenticate::introspected_by(&route, token) {
+        let issuer = policy.issuer(asked).map(|issuer| &issuer.rules.issuer);
+        let message = format!(
+            "this token is opaque to the gateway: its issuer, {}, is asked about it, which a running gateway alone can do",
+            issuer.map_or("", |issuer| issuer)
+        );
+        return Err(Failure::new(Code::Negative, message));
+    }
     let verdict = judge(&config, &policy, &route, &method, now, token);
     if arguments.json {
         data(&as_json(&verdict));
@@ -213,11 +227,14 @@ fn with_keys(mut policy: Policy, file: Option<&Path>) -> Result<Policy, Failure>
     })?;
     for place in 0..policy.issuers().len() {
         let id = IssuerId(place);
-        let missing = policy.issuer(id).filter(|issuer| issuer.keys.is_none());
+        let missing = policy
+            .issuer(id)
+            .filter(|issuer| issuer.keys.is_none() && issuer.rules.introspection.is_none());
         let Some(allowed) = missing.map(|issuer| issuer.rules.algorithms) else {
             continue;
         };
-        let (keys, _) = jwks::read(&bytes, allowed)
+        let (keys, _) = jwks::read(&bytes, allowed, &HashSet::new())
+            .and_then(jwks::Published::into_set)
             .map_err(|error| Failure::new(Code::Usage, format!("{}: {error}", file.display())))?;
         policy = policy.with_keys(id, Some(Arc::new(keys)), None);
     }
@@ -262,7 +279,7 @@ fn print(verdict: &Verdict, route: &Route, method: &Method) {
                 reason.code()
             ));
             let hint = if reason == Reason::KeysUnavailable {
-                "The issuer's keys would have to be fetched; give its JWK set by --jwks FILE."
+                "No gateway has saved the issuer's keys here; give its JWK set by --jwks FILE."
             } else {
                 hint
             };

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::{Checker, with_defaults};
+use super::Checker;
+use super::sources::source;
 use crate::config::raw::{Node, Span, Value};
-use crate::config::settings::{IssuerSettings, JwksSettings, KeySourceSettings};
+use crate::config::settings::{IssuerSettings, KeySourceSettings};
 use crate::config::suggest::nearest;
-use crate::http::host::is_loopback;
-use crate::keys::{KeySet, VerificationKey, jwks, pem};
 use crate::oauth::{Algorithm, AlgorithmSet};
-use crate::policy::{Issuer, Renewal, strip_application};
+use crate::policy::{IntrospectionRules, Issuer, Renewal, strip_application};
 
 /// From this much leeway on there is a warning.
 const LEEWAY_WARNED: Duration = Duration::from_secs(120);
@@ -23,11 +22,13 @@ pub(super) fn check(
     root: &Node,
     checker: &mut Checker<'_>,
 ) -> Vec<(String, Option<IssuerSettings>)> {
-    let mut seen: HashMap<String, String> = HashMap::new();
+    // One issuer may sign JWTs and also give opaque tokens: those are told apart by their form.
+    let mut seen: HashMap<(String, bool), String> = HashMap::new();
     root.tables("issuers")
         .map(|(name, node)| {
+            let opaque = node.table("introspection").is_some();
             if let Some((Value::Text(issuer), span)) = node.value("issuer")
-                && let Some(first) = seen.insert(issuer.clone(), name.to_owned())
+                && let Some(first) = seen.insert((issuer.clone(), opaque), name.to_owned())
             {
                 checker.error("BW0106", format!("issuers `{first}` and `{name}` have the same `issuer`; a token could not be told to whose rules it belongs"), span);
             }
@@ -40,13 +41,16 @@ fn issuer(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<IssuerSe
     let what = format!("issuer `{name}`");
     let identifier = checker.required(node, &what, "issuer");
     let audiences = checker.required_texts(node, &what, "audiences");
-    let algorithms = algorithms(node, &what, checker);
+    let opaque = node.table("introspection").is_some() || node.is_faulty("introspection");
+    let algorithms = if opaque {
+        AlgorithmSet::default()
+    } else {
+        algorithms(node, &what, checker)
+    };
     let source = source(node, &what, algorithms, identifier.as_ref(), checker);
     let leeway = node.duration("leeway")?;
     if leeway >= LEEWAY_WARNED {
-        let span = node
-            .value("leeway")
-            .map_or_else(|| node.span.clone(), |(_, span)| span.clone());
+        let span = span_of(node, "leeway");
         checker.warn("BW0202", format!("{what}: a leeway of two minutes or more keeps expired tokens alive (RFC 7519 section 4.1.4: \"usually no more than a few minutes\")"), &span, "mend the clocks and write \"30s\"");
     }
     let list = |name: &str, default: &[&str]| -> Vec<Box<str>> {
@@ -57,17 +61,21 @@ fn issuer(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<IssuerSe
     };
     let token_types = list("token_types", &["at+jwt"]);
     if token_types.is_empty() {
-        checker.error(
-            "BW0105",
-            format!("`token_types` of {what} is empty; no token could pass"),
-            &node.span,
-        );
+        let span = span_of(node, "token_types");
+        let message = format!("`token_types` of {what} is empty; no token could pass");
+        checker.error("BW0105", message, &span);
     }
-    let scope_claims = list("scope_claims", &["scope", "scp"]);
-    let renewal = node.table("renewal").map(|renewal| Renewal {
-        token_endpoint: renewal.text("token_endpoint").map(Into::into),
-        hint: renewal.text("hint").map(Into::into),
-    });
+    for name in ["token_types", "require", "scope_claims"] {
+        for (_, span) in texts_of(node, name).filter(|(text, _)| text.is_empty()) {
+            let message = format!("`{name}` of {what} has an empty name");
+            checker.error("BW0104", message, span);
+        }
+    }
+    // A claim of a JWT was signed with it; an issuer that is asked each time says how long itself.
+    let bound = |name: &str| match node.value(name) {
+        None if opaque => None,
+        _ => node.duration(name),
+    };
     let rules = Issuer {
         name: name.into(),
         issuer: identifier?.0.into(),
@@ -78,15 +86,47 @@ fn issuer(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<IssuerSe
             .map(|typ| strip_application(typ).to_ascii_lowercase().into())
             .collect(),
         leeway,
-        lifetime_max: node.duration("lifetime_max"),
-        age_max: node.duration("age_max"),
+        lifetime_max: bound("lifetime_max"),
+        age_max: bound("age_max"),
         require: list("require", &["sub"]),
-        scope_claims,
-        renewal,
+        scope_claims: list("scope_claims", &["scope", "scp"]),
+        renewal: renewal(node, &what, checker),
+        introspection: match &source {
+            Some(KeySourceSettings::Introspection(settings)) => Some(IntrospectionRules {
+                cache_max: settings.cache_max,
+            }),
+            _ => None,
+        },
     };
     Some(IssuerSettings {
         rules: Arc::new(rules),
         source: source?,
+    })
+}
+
+pub(super) fn span_of(node: &Node, name: &str) -> Span {
+    node.value(name)
+        .map_or_else(|| node.span.clone(), |(_, span)| span.clone())
+}
+
+fn texts_of<'a>(node: &'a Node, name: &str) -> impl Iterator<Item = &'a (String, Span)> {
+    node.texts(name).unwrap_or_default().iter()
+}
+
+/// What refusals say; a URL that nobody can open would send every developer astray.
+fn renewal(node: &Node, what: &str, checker: &mut Checker<'_>) -> Option<Renewal> {
+    let renewal = node.table("renewal")?;
+    if let Some((Value::Text(url), span)) = renewal.value("token_endpoint") {
+        let uri = url.parse::<Uri>().ok();
+        let scheme = uri.as_ref().and_then(Uri::scheme_str);
+        if !matches!(scheme, Some("http" | "https")) {
+            let message = format!("`renewal.token_endpoint` of {what} is no URL: `{url}`");
+            checker.error("BW0104", message, span);
+        }
+    }
+    Some(Renewal {
+        token_endpoint: renewal.text("token_endpoint").map(Into::into),
+        hint: renewal.text("hint").map(Into::into),
     })
 }
 
@@ -111,213 +151,4 @@ fn algorithms(node: &Node, what: &str, checker: &mut Checker<'_>) -> AlgorithmSe
         }
     }
     set
-}
-
-/// Exactly one source of keys.
-fn source(
-    node: &Node,
-    what: &str,
-    algorithms: AlgorithmSet,
-    identifier: Option<&(String, Span)>,
-    checker: &mut Checker<'_>,
-) -> Option<KeySourceSettings> {
-    const SOURCES: [&str; 5] = ["discovery", "jwks_url", "jwks_file", "keys", "secret"];
-    let given: Vec<_> = SOURCES
-        .into_iter()
-        .filter(|name| match node.value(name) {
-            Some((Value::Bool(on), _)) => *on,
-            other => other.is_some(),
-        })
-        .collect();
-    if SOURCES.iter().any(|name| node.is_faulty(name)) {
-        return None;
-    }
-    let [source] = *given else {
-        let found = if given.is_empty() {
-            "none".to_owned()
-        } else {
-            given.join(", ")
-        };
-        checker.error(
-            "BW0106",
-            format!(
-                "{what} needs exactly one source of keys ({}), found: {found}",
-                SOURCES.join(", ")
-            ),
-            &node.span,
-        );
-        return None;
-    };
-    let span = node
-        .value(source)
-        .map_or_else(|| node.span.clone(), |(_, span)| span.clone());
-    let mixed = algorithms
-        .iter()
-        .any(|alg| alg.is_hmac() != (source == "secret"));
-    if mixed {
-        checker.error_help(
-            "BW0106",
-            format!("{what}: HS algorithms go with `secret` and with nothing else (RFC 8725 section 3.1)"),
-            &span,
-            "a public key must never be taken for a shared secret",
-        );
-        return None;
-    }
-    if algorithms.is_empty() {
-        return None;
-    }
-    match source {
-        "secret" => {
-            let (secret, span) = checker.secret(node, "secret")?;
-            match VerificationKey::shared(algorithms, &secret) {
-                Ok(key) => Some(fixed(vec![key])),
-                Err(weak) => {
-                    checker.error(
-                        "BW0108",
-                        format!("{what}: {weak} (RFC 7518 section 3.2)"),
-                        &span,
-                    );
-                    None
-                }
-            }
-        }
-        "jwks_file" => {
-            let path = node.text("jwks_file")?;
-            let bytes = checker.file(&path, &span, "`jwks_file`")?;
-            match jwks::read(&bytes, algorithms) {
-                Ok((keys, skipped)) => {
-                    for key in skipped {
-                        let kid = key
-                            .kid
-                            .as_deref()
-                            .unwrap_or("without kid")
-                            .escape_default()
-                            .to_string();
-                        checker.warn(
-                            "BW0203",
-                            format!(
-                                "{what}: key {} of `{path}` ({kid}) is not used: {}",
-                                key.index, key.why
-                            ),
-                            &span,
-                            "take it out of the file, or mend it",
-                        );
-                    }
-                    Some(KeySourceSettings::Fixed(Arc::new(keys)))
-                }
-                Err(error) => {
-                    checker.error("BW0108", format!("{what}: `{path}`: {error}"), &span);
-                    None
-                }
-            }
-        }
-        "keys" => pem_keys(node, what, algorithms, &span, checker),
-        "jwks_url" => {
-            let settings = jwks_settings(node, checker)?;
-            let url = node.text("jwks_url")?;
-            check_url(&url, &settings, what, "jwks_url", &span, checker);
-            Some(KeySourceSettings::Url(url, settings))
-        }
-        _ => {
-            let settings = jwks_settings(node, checker)?;
-            let (url, span) = identifier?;
-            check_url(url, &settings, what, "issuer", span, checker);
-            Some(KeySourceSettings::Discovery(settings))
-        }
-    }
-}
-
-fn fixed(keys: Vec<VerificationKey>) -> KeySourceSettings {
-    KeySourceSettings::Fixed(Arc::new(KeySet::new(keys)))
-}
-
-fn pem_keys(
-    node: &Node,
-    what: &str,
-    algorithms: AlgorithmSet,
-    span: &Span,
-    checker: &mut Checker<'_>,
-) -> Option<KeySourceSettings> {
-    let paths = checker.required_texts(node, what, "keys");
-    let mut keys = Vec::new();
-    for (path, span) in &paths {
-        let bytes = checker.file(path, span, "`keys`")?;
-        match pem::read(&bytes, algorithms) {
-            Ok(read) => keys.extend(read),
-            Err(error) => {
-                checker.error("BW0108", format!("{what}: `{path}`: {error}"), span);
-                return None;
-            }
-        }
-    }
-    for alg in algorithms.iter() {
-        if keys
-            .iter()
-            .filter(|key| key.verifier(alg).is_some())
-            .count()
-            > 1
-        {
-            checker.error_help(
-                "BW0106",
-                format!("{what}: two of its PEM keys serve {alg}, and nothing tells them apart"),
-                span,
-                "PEM has no key id; write a JWK set with a `kid` for each, and name it by `jwks_file`",
-            );
-            return None;
-        }
-    }
-    (!keys.is_empty()).then(|| fixed(keys))
-}
-
-fn jwks_settings(node: &Node, checker: &mut Checker<'_>) -> Option<JwksSettings> {
-    let jwks = with_defaults(node, "jwks");
-    let ca = match jwks.value("ca") {
-        Some((Value::Text(path), span)) => Some(checker.file(path, span, "`ca`")?),
-        _ => None,
-    };
-    let refresh = jwks.duration("refresh")?;
-    let stale_max = jwks.duration("stale_max")?;
-    if stale_max < refresh {
-        checker.error(
-            "BW0110",
-            "`stale_max` is shorter than `refresh`: keys would run out between two fetches"
-                .to_owned(),
-            &jwks.span,
-        );
-    }
-    Some(JwksSettings {
-        refresh,
-        stale_max,
-        unknown_kid_gap: jwks.duration("unknown_kid_gap")?,
-        timeout: jwks.duration("timeout")?,
-        bytes_max: usize::try_from(jwks.size("bytes_max")?).unwrap_or(usize::MAX),
-        ca,
-        allow_http_loopback: jwks.flag("allow_http_loopback"),
-    })
-}
-
-/// Only https; http to a loopback address where that was allowed.
-fn check_url(
-    url: &str,
-    settings: &JwksSettings,
-    what: &str,
-    key: &str,
-    span: &Span,
-    checker: &mut Checker<'_>,
-) {
-    let uri = url.parse::<Uri>().ok();
-    let host = uri.as_ref().and_then(Uri::host);
-    let scheme = uri.as_ref().and_then(Uri::scheme_str);
-    let fault = match (scheme, host) {
-        (Some("https"), Some(_)) => return,
-        (Some("http"), Some(host)) if is_loopback(host) && settings.allow_http_loopback => return,
-        (Some("http"), Some(host)) if is_loopback(host) => {
-            "http to a loopback address needs `jwks.allow_http_loopback = true`"
-        }
-        (Some("http"), Some(_)) => {
-            "keys are fetched by https only: who changes them on their way signs every token"
-        }
-        _ => "it is no https URL",
-    };
-    checker.error("BW0110", format!("`{key}` of {what}: {fault}"), span);
 }

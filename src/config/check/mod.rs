@@ -7,6 +7,7 @@ mod addresses;
 mod issuers;
 mod listeners;
 mod routes;
+mod sources;
 mod upstreams;
 
 use std::path::{Path, PathBuf};

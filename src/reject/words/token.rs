@@ -94,6 +94,21 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
             "No key of the issuer made the token's signature.",
             "The token was changed on its way, cut, or signed by another environment of the same issuer. Get a new one.",
         ),
+        E::Inactive => Words {
+            hint: renew(),
+            extras: Extras {
+                renewal: issuer.map(renewal),
+                ..Extras::default()
+            },
+            ..plain(
+                "The token's issuer does not honour it: it has expired, was taken back, or is no access token.",
+                "",
+            )
+        },
+        E::IntrospectionUnavailable => plain(
+            "The gateway cannot ask the token's issuer about it at this time.",
+            "It is not your fault: keep the token and try again.",
+        ),
         E::KeysUnavailable => plain(
             "The gateway has no keys of the token's issuer at this time.",
             "It is not your fault: keep the token and try again.",

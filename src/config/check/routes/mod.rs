@@ -105,6 +105,7 @@ impl Parts<'_> {
         let listeners = self.served_by(checker);
         let hosts = self.hosts(&listeners, checker);
         let access = self.access(checker);
+        let introspection = self.introspection(access.as_ref(), checker);
         let rules = self.rules(matches!(access, Some(Access::Open)), checker);
         let identity = self.identity(checker);
         let cors = node.table("cors").map(|cors| self.cors(cors, checker));
@@ -114,6 +115,7 @@ impl Parts<'_> {
                 index,
                 upstream: UpstreamId(upstream?),
                 access: access?,
+                introspection,
                 rules,
                 authorization: match node.text("authorization").as_deref() {
                     Some("strip") => Authorization::Strip,
@@ -188,6 +190,36 @@ impl Parts<'_> {
             }
         }
         hosts
+    }
+
+    /// The one issuer of opaque tokens: nothing in such a token says whose it is.
+    fn introspection(
+        &self,
+        access: Option<&Access>,
+        checker: &mut Checker<'_>,
+    ) -> Option<IssuerId> {
+        let Some(Access::Token(trusts)) = access else {
+            return None;
+        };
+        let opaque = |trust: &&Trust| {
+            let issuer = self.issuers.get(trust.issuer.0);
+            issuer.is_some_and(|(_, issuer)| {
+                issuer
+                    .as_ref()
+                    .is_some_and(|issuer| issuer.rules.introspection.is_some())
+            })
+        };
+        let mut found = trusts.iter().filter(opaque);
+        let first = found.next()?;
+        if found.next().is_some() {
+            let message = format!(
+                "{} trusts several issuers with `introspection`, and nothing in an opaque token says whose it is",
+                self.what
+            );
+            let span = super::issuers::span_of(self.node, "issuers");
+            checker.error_help("BW0106", message, &span, "give each a route of its own");
+        }
+        Some(first.issuer)
     }
 
     fn access(&self, checker: &mut Checker<'_>) -> Option<Access> {

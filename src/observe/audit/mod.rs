@@ -4,8 +4,9 @@
 //! writes, behind a bounded queue: a slow disk or pipe drops lines and counts them, and never makes
 //! a request wait.
 
+mod lines;
+
 use std::io::Write;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -16,10 +17,12 @@ use serde::Serialize;
 use super::{Exchange, Labels, Outcome};
 use crate::clock::UnixTime;
 
+use lines::{ChangeLine, DecisionLine, KID_CHARS_MAX, shown};
+
+pub(crate) use lines::{AdminEvent, KeyEvent, SelectorNotes};
+
 /// Lines that may wait for the writer; at about 500 bytes each, 4 MiB.
 const QUEUE_MAX: usize = 8192;
-/// What is kept of a `kid`, which is the sender's to choose.
-const KID_CHARS_MAX: usize = 64;
 /// What is kept of a path. Queries, where secrets hide, are not written at all.
 const PATH_CHARS_MAX: usize = 256;
 /// Lines are handed to the system in blocks of about this size.
@@ -68,82 +71,6 @@ impl std::fmt::Debug for Audit {
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
-}
-
-/// A change that an operator made.
-#[derive(Debug, Serialize)]
-pub(crate) struct AdminEvent<'a> {
-    pub(crate) actor: &'a str,
-    pub(crate) action: &'a str,
-    pub(crate) target: &'a str,
-    pub(crate) result: &'a str,
-    /// The issuer, the kind of selector and its value, which is written by the policy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) selector: Option<SelectorNotes<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<&'a str>,
-}
-
-/// Whom a change is about.
-#[derive(Debug, Serialize)]
-pub(crate) struct SelectorNotes<'a> {
-    pub(crate) issuer: &'a str,
-    pub(crate) by: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) value: Option<String>,
-}
-
-#[derive(Serialize)]
-struct AdminLine<'a> {
-    ts: String,
-    event: &'static str,
-    #[serde(flatten)]
-    change: &'a AdminEvent<'a>,
-}
-
-#[derive(Serialize)]
-struct DecisionLine<'a> {
-    ts: String,
-    event: &'static str,
-    id: String,
-    outcome: &'static str,
-    reason: &'static str,
-    status: u16,
-    listener: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<usize>,
-    method: &'static str,
-    path: String,
-    peer: IpAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    issuer: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    alg: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kid: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_fingerprint: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    jti: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sub: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    scopes_missing: &'a [Box<str>],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cache: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    verify_us: Option<u64>,
-    total_us: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream_status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'a str>,
 }
 
 impl Audit {
@@ -249,9 +176,18 @@ impl Audit {
 
     /// Writes the line of a change; never sampled.
     pub(crate) fn admin(&self, at: UnixTime, change: &AdminEvent<'_>) {
-        self.send(&AdminLine {
+        self.send(&ChangeLine {
             ts: at.rfc3339_millis(),
             event: "admin",
+            change,
+        });
+    }
+
+    /// Writes the line of a change of keys; never sampled.
+    pub(crate) fn keys(&self, at: UnixTime, change: &KeyEvent<'_>) {
+        self.send(&ChangeLine {
+            ts: at.rfc3339_millis(),
+            event: "key",
             change,
         });
     }
@@ -291,19 +227,6 @@ impl Audit {
 /// The name at a place.
 fn name_of(names: &[Arc<str>], place: Option<usize>) -> Option<&str> {
     names.get(place?).map(|name| &**name)
-}
-
-/// Text of the sender's choice, made safe for a log line: printable ASCII, escaped and cut.
-fn shown(text: &str, chars_max: usize) -> String {
-    let mut out: String = text
-        .chars()
-        .take(chars_max)
-        .flat_map(char::escape_default)
-        .collect();
-    if text.chars().count() > chars_max {
-        out.push_str("...");
-    }
-    out
 }
 
 /// Writes what is queued in blocks, and ends when nobody can queue any more.
@@ -356,12 +279,6 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_senders_text_cannot_break_the_line() {
-        assert_eq!(shown("a\"b\n\u{202e}", 64), "a\\\"b\\n\\u{202e}");
-        assert_eq!(shown(&"x".repeat(100), 64).len(), 67);
-    }
 
     #[test]
     fn the_rate_fills_by_the_clock() {

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Admin, Answer, json, problem};
+use super::{ACTOR, Admin, Answer, json, problem};
 use crate::clock::UnixTime;
 use crate::observe::audit::{AdminEvent, SelectorNotes};
 use crate::revocation::{Added, Kind, Revocation, Selector};
@@ -17,10 +17,6 @@ use crate::revocation::{Added, Kind, Revocation, Selector};
 const TEXT_BYTES_MAX: usize = 1024;
 /// Revocations in one answer.
 const LISTED_MAX: usize = 1000;
-
-const REVOCATIONS: &str = "/api/v1/revocations";
-/// Who holds the one admin token.
-const ACTOR: &str = "admin";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,22 +84,13 @@ impl From<&Revocation> for Shown {
     }
 }
 
-pub(super) fn answer(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer {
-    let path = parts.uri.path();
-    if path == REVOCATIONS {
-        return match parts.method {
-            Method::GET => list(admin),
-            Method::POST => add(admin, parts, body),
-            _ => problem(StatusCode::METHOD_NOT_ALLOWED, "use GET or POST"),
-        };
-    }
-    match path
-        .strip_prefix(REVOCATIONS)
-        .and_then(|rest| rest.strip_prefix('/'))
-    {
-        Some(id) if parts.method == Method::DELETE => remove(admin, id),
-        Some(_) => problem(StatusCode::METHOD_NOT_ALLOWED, "use DELETE"),
-        None => problem(StatusCode::NOT_FOUND, "there is nothing here"),
+pub(super) fn answer(admin: &Admin, parts: &Parts, id: Option<&str>, body: &[u8]) -> Answer {
+    match (id, &parts.method) {
+        (None, &Method::GET) => list(admin),
+        (None, &Method::POST) => add(admin, parts, body),
+        (None, _) => problem(StatusCode::METHOD_NOT_ALLOWED, "use GET or POST"),
+        (Some(id), &Method::DELETE) => remove(admin, id),
+        (Some(_), _) => problem(StatusCode::METHOD_NOT_ALLOWED, "use DELETE"),
     }
 }
 

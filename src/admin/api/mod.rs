@@ -1,0 +1,29 @@
+//! `/api/v1`: everything here has shown the admin token.
+
+mod issuers;
+mod revocations;
+
+use http::StatusCode;
+use http::request::Parts;
+
+use super::{Admin, Answer, json, problem};
+
+/// Who holds the one admin token.
+const ACTOR: &str = "admin";
+
+pub(super) async fn answer(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer {
+    let path = parts
+        .uri
+        .path()
+        .strip_prefix("/api/v1/")
+        .unwrap_or_default();
+    let (first, rest) = match path.split_once('/') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (path, None),
+    };
+    match first {
+        "issuers" => issuers::answer(admin, parts, rest).await,
+        "revocations" => revocations::answer(admin, parts, rest, body),
+        _ => problem(StatusCode::NOT_FOUND, "there is nothing here"),
+    }
+}

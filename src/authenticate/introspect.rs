@@ -1,0 +1,231 @@
+//! Opaque tokens: what their issuer says of them (RFC 7662), asked of control and remembered for a
+//! while.
+//!
+//! Nothing here does I/O. What the issuer said counts for `cache_max` and never past `exp`; time,
+//! audience, revocation, scope and the route's rules are decided anew on every request. A token is
+//! asked about only if it could be one: what a client mangled is refused as such.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::cache::{TokenCache, TokenDigest};
+use super::error::{AuthenticationError, Malformed, Refused};
+use super::principal::{Principal, Verified};
+use super::{Ask, CacheUse, Notes, claims, extract};
+use crate::clock::UnixTime;
+use crate::oauth::Json;
+use crate::oauth::json::Members;
+use crate::policy::{Issuer, IssuerId, Route};
+use crate::secret::Secret;
+use crate::verdict::Trace;
+
+/// Questions that may wait for control.
+const QUEUE_MAX: usize = 1024;
+
+/// "What is this token to its issuer?"
+#[derive(Debug)]
+pub(crate) struct IntrospectionRequest {
+    /// The configured name of the issuer.
+    pub(crate) issuer: Arc<str>,
+    pub(crate) digest: TokenDigest,
+    pub(crate) token: Secret,
+    /// Dropped means that nobody could be asked.
+    pub(crate) answer: oneshot::Sender<Introspection>,
+}
+
+/// What the issuer says.
+#[derive(Clone, Debug)]
+pub(crate) enum Introspection {
+    /// It honours the token; these are the members of its answer.
+    Active(Arc<Members>),
+    Inactive,
+}
+
+/// The asking end.
+#[derive(Clone, Debug)]
+pub(crate) struct IntrospectionRequests {
+    queue: mpsc::Sender<IntrospectionRequest>,
+    wait_max: Duration,
+}
+
+impl IntrospectionRequests {
+    /// A channel; a question waits at most `wait_max`.
+    pub(crate) fn channel(wait_max: Duration) -> (Self, mpsc::Receiver<IntrospectionRequest>) {
+        let (queue, receiver) = mpsc::channel(QUEUE_MAX);
+        (Self { queue, wait_max }, receiver)
+    }
+
+    async fn ask(
+        &self,
+        issuer: Arc<str>,
+        digest: TokenDigest,
+        token: &[u8],
+    ) -> Option<Introspection> {
+        let (answer, answered) = oneshot::channel();
+        let request = IntrospectionRequest {
+            issuer,
+            digest,
+            token: Secret::new(token.to_vec()),
+            answer,
+        };
+        self.queue.try_send(request).ok()?;
+        let answer = tokio::time::timeout(self.wait_max, answered).await;
+        answer.ok()?.ok()
+    }
+}
+
+/// The issuer that is asked about this token. One in the form of a JWT is asked about only where
+/// the route has no issuer of JWTs.
+pub(crate) fn issuer_for(route: &Route, token: &[u8]) -> Option<IssuerId> {
+    let id = route.introspection?;
+    let dots = token.iter().filter(|byte| **byte == b'.').count();
+    (dots != 2 || route.trusts().len() == 1).then_some(id)
+}
+
+/// The verdict over one opaque token, steps 1, 3, 4 and the revocations.
+///
+/// # Errors
+/// The first step that fails.
+pub(super) async fn judge(
+    ask: &Ask<'_>,
+    id: IssuerId,
+    cache: &TokenCache,
+    requests: &IntrospectionRequests,
+    notes: &mut Notes,
+) -> Result<Principal, Refused> {
+    let refused = |error: AuthenticationError| Refused {
+        issuer: Some(id),
+        ..error.into()
+    };
+    let issuer = ask.policy.issuer(id);
+    let (Some(issuer), Some(trust)) = (issuer, ask.route.trust(id)) else {
+        return Err(refused(AuthenticationError::IssuerUntrusted(None)));
+    };
+    let issuer = &*issuer.rules;
+    let (size, limit) = (ask.token.len(), ask.token_bytes_max);
+    if size > limit {
+        return Err(refused(AuthenticationError::TooLarge { size, limit }));
+    }
+    let digest = TokenDigest::of_opaque(ask.token, &issuer.name);
+    let verified = match cache.introspected(&digest, ask.now) {
+        Some(known) => {
+            notes.cache = CacheUse::Hit;
+            known
+        }
+        None => {
+            check_form(ask.token).map_err(refused)?;
+            notes.cache = CacheUse::Miss;
+            let asked = requests.ask(Arc::clone(&issuer.name), digest, ask.token);
+            let said = asked.await;
+            let said =
+                said.ok_or_else(|| refused(AuthenticationError::IntrospectionUnavailable))?;
+            let known = match said {
+                Introspection::Active(members) => {
+                    let claims = Arc::unwrap_or_clone(members);
+                    Some(Arc::new(active(ask, issuer, claims)))
+                }
+                Introspection::Inactive => None,
+            };
+            cache.remember_introspected(digest, ask.now, issuer, known.clone());
+            known
+        }
+    };
+    let Some(verified) = verified else {
+        return Err(refused(AuthenticationError::Inactive));
+    };
+    let principal = Principal::new(id, verified);
+    let trace = &mut Trace::off();
+    check_answer(principal.verified(), issuer)
+        .and_then(|()| claims::check(principal.verified(), issuer, trust, ask.now, trace))
+        .and_then(|()| super::check_revocation(&principal, &issuer.name, ask.revocations, trace))
+        .map_err(|error| Refused {
+            principal: Some(principal.clone()),
+            ..refused(error)
+        })?;
+    Ok(principal)
+}
+
+/// `b64token` of RFC 6750 section 2.1, and no variable that was not filled in.
+fn check_form(token: &[u8]) -> Result<(), AuthenticationError> {
+    let end = token.iter().rposition(|byte| *byte != b'=');
+    let body = end.and_then(|end| token.get(..=end));
+    let well_formed = body.is_some_and(|body| {
+        body.iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
+    });
+    match extract::near_miss(token) {
+        Some(near) => Err(AuthenticationError::Malformed(near)),
+        None if well_formed => Ok(()),
+        None => Err(AuthenticationError::Malformed(Malformed::Trailing)),
+    }
+}
+
+/// What the cache keeps of a token that its issuer honours.
+fn active(ask: &Ask<'_>, issuer: &Issuer, claims: Members) -> Verified {
+    let times = claims::registered(&claims);
+    let cache_max = issuer.introspection.map_or(Duration::ZERO, |i| i.cache_max);
+    let bound = ask.now.plus(cache_max);
+    let exp = times.ok().and_then(|times| times.exp);
+    let until = exp.map_or(bound, |exp| exp.min(bound));
+    Verified::introspected(
+        issuer.issuer.clone(),
+        claims,
+        times,
+        TokenDigest::of(ask.token),
+        until,
+        ask.now,
+    )
+}
+
+/// What an answer says beyond the claims: whose token it is, and of which kind.
+fn check_answer(token: &Verified, issuer: &Issuer) -> Result<(), AuthenticationError> {
+    let text = |name: &str| token.claims.get(name).and_then(Json::as_text);
+    if text("iss").is_some_and(|iss| *iss != *issuer.issuer) {
+        return Err(AuthenticationError::IssuerUntrusted(None));
+    }
+    // RFC 6749 section 5.1 as RFC 7662 section 2.2 takes it. A token that is bound to a key, or one
+    // for refreshing, is none that a bearer may show.
+    let bearer = |kind: &str| {
+        ["bearer", "access_token"]
+            .iter()
+            .any(|known| kind.eq_ignore_ascii_case(known))
+    };
+    if text("token_type").is_some_and(|kind| !bearer(kind)) {
+        return Err(AuthenticationError::TypeNotAllowed { id_token: false });
+    }
+    Ok(())
+}
+
+impl TokenCache {
+    /// What an issuer said of a token a short while ago; within it, `None` is "inactive".
+    fn introspected(&self, digest: &TokenDigest, now: UnixTime) -> Option<Option<Arc<Verified>>> {
+        if let Some(known) = self.good(digest)
+            && known.introspected_until.is_some_and(|until| now < until)
+        {
+            return Some(Some(known));
+        }
+        self.is_inactive(digest, now).then_some(None)
+    }
+
+    fn remember_introspected(
+        &self,
+        digest: TokenDigest,
+        now: UnixTime,
+        issuer: &Issuer,
+        known: Option<Arc<Verified>>,
+    ) {
+        match known {
+            Some(known) if known.introspected_until.is_some_and(|until| now < until) => {
+                self.insert(digest, known);
+            }
+            Some(_) => self.forget(&digest),
+            None => {
+                self.forget(&digest);
+                let cache_max = issuer.introspection.map_or(Duration::ZERO, |i| i.cache_max);
+                self.remember_inactive(digest, now, cache_max);
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! From a URL to a connection that may be trusted: which schemes, which addresses, whose roots.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Uri;
+use http_body_util::Full;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::FetchError;
+use crate::http::host::{is_loopback, is_refused_address};
+
+/// The largest header section of an answer.
+const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 4;
+
+/// TLS settings by the roots that they trust: many issuers share the system's.
+#[derive(Default)]
+pub(crate) struct Trust {
+    system: Option<TlsConnector>,
+    own: HashMap<Vec<u8>, TlsConnector>,
+}
+
+/// Connects for one purpose.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    tls: Option<TlsConnector>,
+    allow_http_loopback: bool,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// Scheme and authority.
+    pub(super) origin: String,
+    pub(super) authority: String,
+    host: String,
+    port: u16,
+    https: bool,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
+impl Trust {
+    /// A connector that trusts the roots in `ca`, or the system's.
+    ///
+    /// # Errors
+    /// `ca` holds no certificate, or one that is none. A system without roots is no error here: no
+    /// provider will be trusted, and each fetch says so.
+    pub(crate) fn connector(
+        &mut self,
+        ca: Option<&[u8]>,
+        allow_http_loopback: bool,
+    ) -> Result<Connector, FetchError> {
+        let tls = match ca {
+            None => match &self.system {
+                Some(tls) => tls.clone(),
+                None => {
+                    let mut roots = RootCertStore::empty();
+                    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                    self.system.insert(tls_for(roots)?).clone()
+                }
+            },
+            Some(pem) => match self.own.get(pem) {
+                Some(tls) => tls.clone(),
+                None => {
+                    let tls = tls_for(crate::tls::roots(pem).ok_or(FetchError::Roots)?)?;
+                    self.own.insert(pem.to_vec(), tls.clone());
+                    tls
+                }
+            },
+        };
+        Ok(Connector {
+            tls: Some(tls),
+            allow_http_loopback,
+        })
+    }
+}
+
+fn tls_for(roots: RootCertStore) -> Result<TlsConnector, FetchError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| FetchError::Roots)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+impl Connector {
+    /// Plain http to this machine and nothing else.
+    pub(super) const fn local() -> Self {
+        Self {
+            tls: None,
+            allow_http_loopback: true,
+        }
+    }
+
+    /// Where a URL leads, if it may be asked.
+    pub(super) fn target(&self, uri: &Uri) -> Result<Target, FetchError> {
+        let host = uri.host().ok_or(FetchError::Url)?;
+        let (https, port) = match uri.scheme_str() {
+            Some("https") if self.tls.is_some() => (true, uri.port_u16().unwrap_or(443)),
+            Some("http") if self.allow_http_loopback && is_loopback(host) => {
+                (false, uri.port_u16().unwrap_or(80))
+            }
+            _ => return Err(FetchError::Url),
+        };
+        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+        if authority.contains('@') {
+            return Err(FetchError::Url);
+        }
+        Ok(Target {
+            origin: format!("{}://{authority}", if https { "https" } else { "http" }),
+            authority,
+            host: host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
+            port,
+            https,
+        })
+    }
+
+    /// A new connection, ready for a request. `limit` is for all addresses of the name together.
+    pub(super) async fn connect(
+        &self,
+        target: &Target,
+        limit: Duration,
+    ) -> Result<SendRequest<Full<Bytes>>, FetchError> {
+        let stream = reach(target, limit).await?;
+        let _ = stream.set_nodelay(true);
+        if !target.https {
+            return speak(stream).await;
+        }
+        let name = ServerName::try_from(target.host.clone()).map_err(|_| FetchError::Url)?;
+        let tls = self.tls.as_ref().ok_or(FetchError::Url)?;
+        let stream = tls.connect(name, stream).await;
+        speak(stream.map_err(|error| FetchError::Tls(error.to_string()))?).await
+    }
+}
+
+/// A connection to the first address that takes it. A dead address costs its share of the time.
+async fn reach(target: &Target, limit: Duration) -> Result<TcpStream, FetchError> {
+    let found = tokio::net::lookup_host((&*target.host, target.port)).await;
+    let found: Vec<_> = found
+        .map_err(|_| FetchError::Name)?
+        .take(ADDRESSES_MAX)
+        .collect();
+    let allowed: Vec<SocketAddr> = found
+        .iter()
+        .copied()
+        .filter(|address| {
+            !is_refused_address(address.ip()) && (target.https || address.ip().is_loopback())
+        })
+        .collect();
+    if allowed.is_empty() {
+        return Err(match found.as_slice() {
+            [] => FetchError::Name,
+            _ => FetchError::Address,
+        });
+    }
+    let share = limit / u32::try_from(allowed.len()).unwrap_or(1);
+    for address in allowed {
+        if let Ok(Ok(stream)) = tokio::time::timeout(share, TcpStream::connect(address)).await {
+            return Ok(stream);
+        }
+    }
+    Err(FetchError::Unreachable)
+}
+
+async fn speak<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, FetchError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(HEADER_BYTES_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| FetchError::Broken)?;
+    // Ends when the sender is dropped or the other side closes.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_may_be_asked() {
+        let connector = |allow| {
+            Trust::default()
+                .connector(None, allow)
+                .expect("a connector")
+        };
+        for (url, strict, lax) in [
+            ("https://login.test/keys", true, true),
+            ("https://127.0.0.1:8443/keys", true, true),
+            ("http://127.0.0.1:8080/keys", false, true),
+            ("http://localhost/keys", false, true),
+            ("http://[::1]:80/keys", false, true),
+            ("http://login.test/keys", false, false),
+            ("http://127.0.0.1@login.test/keys", false, false),
+            ("https://me:secret@login.test/keys", false, false),
+            ("ftp://login.test/keys", false, false),
+            ("/keys", false, false),
+        ] {
+            let uri: Uri = url.parse().expect("a URI");
+            assert_eq!(connector(false).target(&uri).is_ok(), strict, "{url}");
+            assert_eq!(connector(true).target(&uri).is_ok(), lax, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn link_local_addresses_are_refused() {
+        let connector = Trust::default().connector(None, true).expect("a connector");
+        for url in [
+            "https://169.254.169.254/latest/meta-data",
+            "https://[fe80::1]/",
+            "https://[::ffff:169.254.169.254]/",
+            "https://[fd00:ec2::254]/",
+        ] {
+            let target = connector.target(&url.parse().expect("a URI")).expect(url);
+            let refused = connector.connect(&target, Duration::from_secs(1)).await;
+            assert_eq!(refused.err(), Some(FetchError::Address), "{url}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What a keeper promises: freshness, outages, lies, floods.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_fetched_before_the_soft_limit_and_not_much_more_often() {
+    let keys = Keys::new(&["a"]);
+    let world = World::start(&[keys.set(&["a"]), Does::Same]);
+    settle().await;
+    assert_eq!(world.kids(), Some(vec!["a".to_owned()]));
+    assert_eq!(world.asked(), 1);
+    for round in 1..20 {
+        let next = world.status.notes().next_fetch.expect("a time");
+        let wait = next.since(world.gateway.clock.now());
+        assert!(wait <= REFRESH && wait >= REFRESH.mul_f64(0.79), "{wait:?}");
+        pass(wait - Duration::from_secs(1)).await;
+        assert_eq!(world.asked(), round, "not yet");
+        pass(Duration::from_secs(2)).await;
+        assert_eq!(world.asked(), round + 1, "before the limit");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_survived_until_the_hard_limit_and_not_beyond() {
+    let keys = Keys::new(&["a"]);
+    let world = World::start(&[keys.set(&["a"]), Does::Fails]);
+    settle().await;
+    pass(STALE_MAX - Duration::from_secs(1)).await;
+    assert_eq!(world.kids(), Some(vec!["a".to_owned()]), "good to the last");
+    let (_, error) = world.status.notes().failed.expect("an error");
+    assert_eq!(error, FetchError::Unreachable);
+    pass(Duration::from_secs(2)).await;
+    assert_eq!(world.kids(), None, "too old");
+    // It comes back by itself, within the longest pause between tries.
+    world.then(&[keys.set(&["a"])]);
+    pass(Duration::from_secs(31)).await;
+    assert_eq!(world.kids(), Some(vec!["a".to_owned()]));
+    assert!(world.status.notes().failed.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_provider_confirms_by_304_does_not_grow_stale() {
+    let keys = Keys::new(&["a"]);
+    let world = World::start(&[keys.set(&["a"]), Does::Same]);
+    pass(STALE_MAX * 3).await;
+    assert_eq!(world.kids(), Some(vec!["a".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_provider_may_ask_for_a_sooner_fetch_but_not_for_a_storm() {
+    let keys = Keys::new(&["a"]);
+    let hurried = Does::Says(keys.document(&["a"]), Duration::from_secs(60));
+    let world = World::start(&[hurried]);
+    pass(Duration::from_secs(600)).await;
+    assert!((10..=14).contains(&world.asked()), "{}", world.asked());
+    let never = Does::Says(keys.document(&["a"]), Duration::ZERO);
+    let world = World::start(&[never]);
+    pass(Duration::from_secs(600)).await;
+    assert!((20..=27).contains(&world.asked()), "{}", world.asked());
+    let lazy = Does::Says(keys.document(&["a"]), STALE_MAX);
+    let world = World::start(&[lazy]);
+    pass(Duration::from_secs(600)).await;
+    assert_eq!(world.asked(), 2, "the operator's limit holds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_never_replaces_a_good_set() {
+    let keys = Keys::new(&["a"]);
+    let world = World::start(&[keys.set(&["a"])]);
+    settle().await;
+    for garbage in [
+        "",
+        "<html>",
+        "{}",
+        "{\"keys\":[]}",
+        "{\"keys\":[{\"kty\":\"oct\",\"k\":\"AA\"}]}",
+    ] {
+        world.then(&[Does::Gives(garbage.to_owned())]);
+        assert!(world.refresh().await.is_err(), "{garbage}");
+        assert_eq!(world.kids(), Some(vec!["a".to_owned()]), "{garbage}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exposed_key_goes_at_once_and_never_comes_back() {
+    let keys = Keys::new(&["a", "b"]);
+    let mut world = World::start(&[keys.set(&["a", "b"])]);
+    settle().await;
+    // Published with its private part beside the other.
+    world.then(&[keys.with_private_part(&["b"], "a")]);
+    world.refresh().await.expect("a set");
+    assert_eq!(world.kids(), Some(vec!["b".to_owned()]));
+    // Cleaned up at the provider: too late.
+    world.then(&[keys.set(&["a", "b"])]);
+    world.refresh().await.expect("a set");
+    assert_eq!(world.kids(), Some(vec!["b".to_owned()]));
+    // The last one too, in a set that has no usable key: a good set is kept, an exposed key is not.
+    world.then(&[keys.with_private_part(&[], "b")]);
+    assert!(world.refresh().await.is_err());
+    assert_eq!(world.kids(), None);
+    assert_eq!(world.status.notes().distrusted, 2);
+    // A restart remembers.
+    let record = world.records.borrow_and_update().clone().expect("a record");
+    let beginning = Beginning {
+        keys: None,
+        distrusted: record.distrusted(),
+    };
+    let world = World::start_with(&[keys.set(&["a", "b"])], beginning, false);
+    settle().await;
+    assert_eq!(world.kids(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_provider_answers_no_more_than_the_bucket_and_all_are_answered() {
+    let keys = Keys::new(&["a"]);
+    let world = World::start(&[keys.set(&["a"]), Does::Hangs]);
+    settle().await;
+    let waits: Vec<_> = (0..50).map(|n| format!("forged-{n}")).collect();
+    let started = Instant::now();
+    let waits = waits.iter().map(|kid| world.find(kid));
+    for wait in waits {
+        wait.await;
+    }
+    // Two fetches that hang, and nothing more.
+    assert!(
+        started.elapsed() < Duration::from_secs(7),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(world.kids(), Some(vec!["a".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_gets_through_a_flood_of_forged_key_ids() {
+    let keys = Keys::new(&["a", "b"]);
+    let world = World::start(&[keys.set(&["a"])]);
+    settle().await;
+    for n in 0..1000 {
+        world.find(&format!("forged-{n}")).await;
+    }
+    assert_eq!(world.asked(), 3, "the first, and two in hand");
+    world.then(&[keys.set(&["a", "b"])]);
+    for n in 0..1000 {
+        world.find(&format!("more-{n}")).await;
+    }
+    pass(GAP).await;
+    // Whoever comes first after the gap brings the new set for all.
+    world.find("forged-again").await;
+    assert_eq!(world.kids(), Some(vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(world.asked(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_demand_waits_for_the_first_token_and_then_keeps_fresh() {
+    let keys = Keys::new(&["a"]);
+    let world = World::start_with(&[keys.set(&["a"])], Beginning::default(), true);
+    pass(REFRESH * 3).await;
+    assert_eq!(world.asked(), 0);
+    world.find("a").await;
+    assert_eq!(world.kids(), Some(vec!["a".to_owned()]));
+    pass(REFRESH).await;
+    assert_eq!(world.asked(), 2);
+    // A provider that is down sets the pace, not the tokens.
+    let world = World::start_with(&[Does::Fails], Beginning::default(), true);
+    settle().await;
+    for _ in 0..100 {
+        world.find("a").await;
+    }
+    assert_eq!(world.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saved_set_serves_for_the_rest_of_its_time() {
+    let keys = Keys::new(&["a"]);
+    let document: Bytes = keys.document(&["a"]).into();
+    let published = jwks::read(&document, issuer().algorithms, &HashSet::new());
+    let (set, _) = published.expect("a set").into_set().expect("a key");
+    let beginning = Beginning {
+        keys: Some(BegunKeys {
+            keys: Arc::new(set),
+            document,
+            seen_at: UnixTime::from_secs(1_795_532_645 - 3600),
+            age: Duration::from_secs(3600),
+        }),
+        distrusted: HashSet::new(),
+    };
+    let world = World::start_with(&[Does::Fails], beginning, false);
+    pass(STALE_MAX - Duration::from_secs(3601)).await;
+    assert!(world.status.notes().stale_at.is_some());
+    pass(Duration::from_secs(2)).await;
+    assert!(world.status.notes().stale_at.is_none(), "expired on time");
+    assert_eq!(world.kids(), None);
+}

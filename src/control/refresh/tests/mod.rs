@@ -1,0 +1,304 @@
+//! A keeper with a source that the test moves, on a paused clock: hours pass in no time.
+
+mod cases;
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+
+use serde_json::json;
+
+use super::*;
+use crate::authenticate::{Authenticator, CacheLimits, IntrospectionRequests, TokenCache};
+use crate::clock::Clock;
+use crate::config::{IssuerSettings, KeySourceSettings};
+use crate::develop::DevelopmentKey;
+use crate::http::headers::ReservedNames;
+use crate::keys::KeyRequests;
+use crate::oauth::Algorithm;
+use crate::observe::audit::{AuditSettings, SubjectPolicy};
+use crate::observe::{Audit, Labels};
+use crate::policy::{Policy, PolicyStore, RouteTable, TrustedIssuer};
+use crate::reject::Site;
+use crate::revocation::Revocations;
+
+const REFRESH: Duration = Duration::from_secs(600);
+const STALE_MAX: Duration = Duration::from_secs(86_400);
+const GAP: Duration = Duration::from_secs(30);
+
+/// Wall time that goes with tokio's.
+#[derive(Debug)]
+struct PausedClock(Instant);
+
+impl Clock for PausedClock {
+    fn now(&self) -> UnixTime {
+        UnixTime::from_secs(1_795_532_645).plus(self.0.elapsed())
+    }
+}
+
+/// What the provider does, one entry a fetch; the last goes on for ever.
+#[derive(Clone, Debug)]
+enum Does {
+    Gives(String),
+    Says(String, Duration),
+    Fails,
+    Hangs,
+    Same,
+}
+
+#[derive(Clone, Debug)]
+struct Double(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    does: Mutex<VecDeque<Does>>,
+    asked: AtomicUsize,
+}
+
+impl KeySource for Double {
+    fn place(&self) -> &str {
+        "https://login.test/keys"
+    }
+
+    fn origin(&self) -> Option<&str> {
+        Some("login.test")
+    }
+
+    async fn fetch(&mut self, held: bool) -> Result<Fetched, FetchError> {
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        let does = {
+            let mut does = self.0.does.lock().expect("the script");
+            match does.len() {
+                0 | 1 => does.front().cloned().unwrap_or(Does::Fails),
+                _ => does.pop_front().unwrap_or(Does::Fails),
+            }
+        };
+        let fetched = |document: Option<String>, fresh_for| {
+            Ok(Fetched {
+                document: document.map(Into::into),
+                fresh_for,
+                date: None,
+            })
+        };
+        match does {
+            Does::Gives(document) => fetched(Some(document), None),
+            Does::Says(document, fresh_for) => fetched(Some(document), Some(fresh_for)),
+            Does::Fails => Err(FetchError::Unreachable),
+            Does::Hangs => {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                Err(FetchError::Timeout)
+            }
+            Does::Same => {
+                assert!(held, "only where a set is held");
+                fetched(None, None)
+            }
+        }
+    }
+}
+
+struct World {
+    gateway: Arc<Gateway>,
+    shared: Arc<Shared>,
+    orders: mpsc::Sender<Order>,
+    status: Arc<KeyStatus>,
+    records: watch::Receiver<Option<Record>>,
+}
+
+impl World {
+    fn start(does: &[Does]) -> Self {
+        Self::start_with(does, Beginning::default(), false)
+    }
+
+    fn start_with(does: &[Does], beginning: Beginning, on_demand: bool) -> Self {
+        let rules = issuer();
+        let settings = IssuerSettings {
+            rules: Arc::clone(&rules),
+            source: KeySourceSettings::Fixed(Arc::new(KeySet::new(vec![]))),
+        };
+        let status = Arc::new(KeyStatus::new(&settings));
+        let gateway = gateway(&rules);
+        let shared = Arc::new(Shared::default());
+        *shared.does.lock().expect("the script") = does.iter().cloned().collect();
+        let (save, records) = watch::channel(None);
+        let (orders, received) = mpsc::channel(256);
+        let freshness = FreshnessSettings {
+            refresh: REFRESH,
+            stale_max: Some(STALE_MAX),
+            unknown_kid_gap: GAP,
+        };
+        let keeper = Keeper::new(
+            Arc::clone(&gateway),
+            Arc::new(Gate::default()),
+            (IssuerId(0), rules),
+            Arc::clone(&status),
+            (&freshness, on_demand),
+            Double(Arc::clone(&shared)),
+            beginning,
+            save,
+        );
+        tokio::spawn(keeper.keep(received));
+        Self {
+            gateway,
+            shared,
+            orders,
+            status,
+            records,
+        }
+    }
+
+    fn then(&self, does: &[Does]) {
+        *self.shared.does.lock().expect("the script") = does.iter().cloned().collect();
+    }
+
+    fn asked(&self) -> usize {
+        self.shared.asked.load(Ordering::SeqCst)
+    }
+
+    fn kids(&self) -> Option<Vec<String>> {
+        let policy = self.gateway.policy.load();
+        let keys = policy.issuer(IssuerId(0))?.keys.clone()?;
+        Some(
+            keys.iter()
+                .filter_map(|key| Some(key.kid()?.to_owned()))
+                .collect(),
+        )
+    }
+
+    /// A token names a key; gives how long the answer took.
+    async fn find(&self, kid: &str) -> Duration {
+        let (answer, answered) = oneshot::channel();
+        let started = Instant::now();
+        let request = KeyRequest {
+            issuer: "main".into(),
+            kid: Some(kid.into()),
+            answer,
+        };
+        self.orders
+            .send(Order::Find(request))
+            .await
+            .expect("a keeper");
+        let _ = answered.await;
+        started.elapsed()
+    }
+
+    async fn refresh(&self) -> Result<(), FetchError> {
+        let (answer, answered) = oneshot::channel();
+        self.orders
+            .send(Order::Refresh(answer))
+            .await
+            .expect("a keeper");
+        answered.await.expect("an answer")
+    }
+}
+
+fn issuer() -> Arc<Issuer> {
+    Arc::new(Issuer {
+        name: "main".into(),
+        issuer: "https://login.test/".into(),
+        audiences: vec!["https://api.test".into()],
+        algorithms: [Algorithm::Es256, Algorithm::EdDsa].into_iter().collect(),
+        token_types: vec!["at+jwt".into()],
+        leeway: Duration::from_secs(30),
+        lifetime_max: None,
+        age_max: None,
+        require: vec![],
+        scope_claims: vec![],
+        renewal: None,
+        introspection: None,
+    })
+}
+
+fn gateway(rules: &Arc<Issuer>) -> Arc<Gateway> {
+    let audit = AuditSettings {
+        on: false,
+        allow_one_in: None,
+        deny_per_second: 0,
+        subject: SubjectPolicy::Off,
+    };
+    let labels = Labels {
+        listeners: vec![],
+        routes: vec![],
+        route_names: true,
+        issuers: vec![],
+        upstreams: vec![],
+        selectors: vec![],
+    };
+    let limits = CacheLimits {
+        entries: 16,
+        bytes: 65_536,
+        bad_entries: 16,
+        bad_lifetime: None,
+    };
+    let trusted = TrustedIssuer {
+        rules: Arc::clone(rules),
+        keys: None,
+        checked_at: None,
+    };
+    let moment = Duration::from_secs(5);
+    Arc::new(Gateway {
+        policy: PolicyStore::new(Policy::new(vec![trusted], RouteTable::new(0, &[]).0)),
+        authenticator: Authenticator::new(
+            TokenCache::new(limits),
+            KeyRequests::channel(moment).0,
+            IntrospectionRequests::channel(moment).0,
+            Arc::new(Revocations::default()),
+        ),
+        site: Site {
+            problem_base: "".into(),
+            realm: "".into(),
+        },
+        reserved: ReservedNames::default(),
+        clock: Arc::new(PausedClock(Instant::now())),
+        audit: Audit::start(audit, labels, std::io::sink())
+            .expect("an audit")
+            .0,
+        problem_pages: false,
+    })
+}
+
+/// Public keys by their names; the same name is the same key.
+struct Keys(Vec<(String, DevelopmentKey)>);
+
+impl Keys {
+    fn new(kids: &[&str]) -> Self {
+        let key = |kid: &&str| {
+            let key = DevelopmentKey::generate("ES256", Some(kid)).expect("a key");
+            ((*kid).to_owned(), key)
+        };
+        Self(kids.iter().map(key).collect())
+    }
+
+    fn jwk(&self, kid: &str) -> serde_json::Value {
+        let found = self.0.iter().find(|(name, _)| name == kid);
+        found.and_then(|(_, key)| key.jwk()).expect("a key")
+    }
+
+    fn set(&self, kids: &[&str]) -> Does {
+        Does::Gives(self.document(kids))
+    }
+
+    fn document(&self, kids: &[&str]) -> String {
+        let keys: Vec<_> = kids.iter().map(|kid| self.jwk(kid)).collect();
+        json!({ "keys": keys }).to_string()
+    }
+
+    fn with_private_part(&self, public: &[&str], private: &str) -> Does {
+        let mut keys: Vec<_> = public.iter().map(|kid| self.jwk(kid)).collect();
+        let mut exposed = self.jwk(private);
+        exposed["d"] = json!("AAAA");
+        keys.push(exposed);
+        Does::Gives(json!({ "keys": keys }).to_string())
+    }
+}
+
+/// Lets the keeper come to rest.
+async fn settle() {
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn pass(span: Duration) {
+    tokio::time::sleep(span).await;
+    settle().await;
+}
