@@ -1,97 +1,9 @@
 //! Keys from a provider: discovery, rotation, floods of unknown key ids, outages.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
-
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::gateway::{Gateway, ORDERS};
-use crate::support::{Bearward, TestIssuer, Upstream, block_on, eventually, own_server};
-
-/// A provider whose documents the test changes, and which counts what it is asked.
-struct Provider {
-    base: String,
-    state: Arc<Mutex<State>>,
-    _runtime: tokio::runtime::Runtime,
-}
-
-#[derive(Default)]
-struct State {
-    documents: BTreeMap<String, (u16, String)>,
-    asked: BTreeMap<String, usize>,
-}
-
-impl Provider {
-    fn start() -> Self {
-        let (runtime, listener) = own_server();
-        let base = format!("http://{}", listener.local_addr().expect("an address"));
-        let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
-        runtime.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let state = Arc::clone(&shared);
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let answer = answer(&state, request.uri().path());
-                    async move { Ok::<_, Infallible>(answer) }
-                });
-                tokio::spawn(async move {
-                    let connection = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service);
-                    let _ = connection.await;
-                });
-            }
-        });
-        Self {
-            base,
-            state,
-            _runtime: runtime,
-        }
-    }
-
-    fn set(&self, path: &str, status: u16, document: &str) {
-        let mut state = self.state.lock().expect("the state");
-        state
-            .documents
-            .insert(path.to_owned(), (status, document.to_owned()));
-    }
-
-    fn publish(&self, issuers: &[&TestIssuer]) {
-        let keys: Vec<Value> = issuers
-            .iter()
-            .map(|issuer| issuer.key.jwk().expect("a key"))
-            .collect();
-        self.set("/jwks", 200, &json!({ "keys": keys }).to_string());
-    }
-
-    fn asked(&self, path: &str) -> usize {
-        let state = self.state.lock().expect("the state");
-        state.asked.get(path).copied().unwrap_or_default()
-    }
-}
-
-fn answer(state: &Mutex<State>, path: &str) -> Response<Full<Bytes>> {
-    let mut state = state.lock().expect("the state");
-    *state.asked.entry(path.to_owned()).or_default() += 1;
-    let (status, body) = state
-        .documents
-        .get(path)
-        .cloned()
-        .unwrap_or((404, String::new()));
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
-    if status == 302 {
-        let elsewhere = http::HeaderValue::from_static("https://elsewhere.test/jwks");
-        response.headers_mut().insert("location", elsewhere);
-    }
-    response
-}
+use crate::support::{Bearward, Provider, TestIssuer, Upstream, block_on, eventually};
 
 /// A gateway that gets its keys from the provider's `/jwks`.
 fn gateway(issuer: &TestIssuer, provider: &Provider, upstream: &Upstream, more: &str) -> Gateway {
@@ -340,7 +252,8 @@ fn a_provider_that_lies_does_not_replace_a_good_set() {
         let gateway = gateway(&main, &provider, &upstream, "");
         block_on(async {
             gateway.ready().await;
-            provider.set("/jwks", status, document);
+            let elsewhere = [("location", "https://elsewhere.test/jwks")];
+            provider.set_with("/jwks", status, document, &elsewhere);
             let before = provider.asked("/jwks");
             // An unknown key id makes it fetch; a failed fetch with good keys in hand is no 503.
             let answer = gateway

@@ -1,15 +1,16 @@
 //! Starting, limits of connections and waits, ending.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
+use std::process::Command;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::client::tls;
+use crate::support::process::free_port;
 use crate::support::upstream::Reply;
-use crate::support::{Bearward, TestIssuer, Upstream, block_on};
+use crate::support::{Bearward, Process, TestIssuer, Upstream, block_on};
 
 fn issuer() -> TestIssuer {
     TestIssuer::new("https://login.test/", "ES256", "main-1")
@@ -125,53 +126,6 @@ fn clear_text_listeners_take_one_protocol() {
     });
 }
 
-/// The real program, with its files in a folder of the test.
-struct Process {
-    child: Child,
-    log: BufReader<std::process::ChildStderr>,
-}
-
-impl Process {
-    fn start(gateway: Bearward) -> (Self, tempfile::TempDir) {
-        let folder = gateway.into_files();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bearward"))
-            .args(["run", "--config"])
-            .arg(folder.path().join("bearward.toml"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let log = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut process = Self { child, log };
-        process.wait_for("bearward serves");
-        (process, folder)
-    }
-
-    /// Reads the log up to a line with these words.
-    fn wait_for(&mut self, words: &str) -> String {
-        let mut line = String::new();
-        while !line.contains(words) {
-            line.clear();
-            assert!(
-                self.log.read_line(&mut line).expect("UTF-8") > 0,
-                "it ended before it said {words}"
-            );
-        }
-        line
-    }
-
-    fn signal(&self, name: &str) {
-        crate::support::program::signal(self.child.id(), name);
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn sigterm_finishes_what_runs_and_flushes_the_audit() {
     let main = issuer();
@@ -276,9 +230,4 @@ fn a_drain_ends_at_its_limit() {
     );
     assert_eq!(lines.len(), 1, "what was cut is written too");
     assert_eq!(client.join().expect("an end"), "");
-}
-
-fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("an address").port()
 }

@@ -1,121 +1,32 @@
 //! Real input: a real OpenID provider, real curl, HTTP/1.1 and HTTP/2.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, ORDERS};
-use crate::support::{Bearward, Upstream, block_on, program};
-
-/// The npm package `oidc-provider` on node; installed by `.ci/run`.
-struct Provider(Child);
-
-impl Provider {
-    fn start(node: &Path, port: u16, keys: &Path) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut child = Command::new(node)
-            .arg(root.join("tests/provider/provider.mjs"))
-            .arg(modules())
-            .arg(port.to_string())
-            .arg(keys)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("node runs");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let ready = lines.any(|line| line.is_ok_and(|line| line == "ready"));
-        assert!(ready, "the provider starts");
-        Self(child)
-    }
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn modules() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/oidc-provider")
-}
-
-/// Runs curl and gives the status and the body.
-fn curl(curl: &Path, arguments: &[&str]) -> (String, String) {
-    let output = Command::new(curl)
-        .args([
-            "-sk",
-            "--max-time",
-            "20",
-            "-w",
-            "\n%{http_code} %{http_version}",
-        ])
-        .args(arguments)
-        .output()
-        .expect("curl runs");
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    let (body, status) = text.rsplit_once('\n').expect("a status");
-    (status.to_owned(), body.to_owned())
-}
-
-fn token(curl_path: &Path, issuer: &str, client: &str, scope: &str, resource: &str) -> String {
-    let (status, body) = curl(
-        curl_path,
-        &[
-            &format!("{issuer}/token"),
-            "-u",
-            &format!("{client}:test-secret"),
-            "-d",
-            "grant_type=client_credentials",
-            "-d",
-            &format!("scope={scope}"),
-            "-d",
-            &format!("resource=https://api.test/{resource}"),
-        ],
-    );
-    assert!(status.starts_with("200"), "{body}");
-    let answer: Value = serde_json::from_str(&body).expect("JSON");
-    answer["access_token"].as_str().expect("a token").to_owned()
-}
+use crate::support::openid::Programs;
+use crate::support::{Bearward, Upstream, block_on};
 
 /// Asks for an order through the gateway; gives status and HTTP version.
-fn ask(curl_path: &Path, gateway: &Gateway, version: &str, token: &str) -> (String, String) {
+fn ask(programs: &Programs, gateway: &Gateway, version: &str, token: &str) -> (String, String) {
     let port = gateway.address().port();
-    curl(
-        curl_path,
-        &[
-            version,
-            "--resolve",
-            &format!("api.test:{port}:127.0.0.1"),
-            &format!("https://api.test:{port}/orders/1"),
-            "-H",
-            &format!("Authorization: Bearer {token}"),
-        ],
-    )
+    programs.curl(&[
+        version,
+        "--resolve",
+        &format!("api.test:{port}:127.0.0.1"),
+        &format!("https://api.test:{port}/orders/1"),
+        "-H",
+        &format!("Authorization: Bearer {token}"),
+    ])
 }
 
 #[test]
 fn a_real_provider_with_real_tokens_and_a_rotation() {
-    const TEST: &str = "a_real_provider_with_real_tokens_and_a_rotation";
-    let (Some(node), Some(curl_path)) = (program::find(TEST, "node"), program::find(TEST, "curl"))
-    else {
+    let Some(programs) = Programs::find("a_real_provider_with_real_tokens_and_a_rotation") else {
         return;
     };
-    if !modules().join("node_modules/oidc-provider").is_dir() {
-        program::missing(
-            TEST,
-            "the npm package oidc-provider under target/oidc-provider",
-        );
-        return;
-    }
     let folder = tempfile::tempdir().expect("a folder");
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = socket.local_addr().expect("an address").port();
-    drop(socket);
-    let issuer = format!("http://127.0.0.1:{port}");
-    let provider = Provider::start(&node, port, &folder.path().join("first.json"));
+    let provider = programs.start(&folder.path().join("first.json"));
+    let (issuer, port) = (provider.base(), provider.port);
     let upstream = Upstream::echo();
     let gateway = Bearward::new()
         .upstream("orders", upstream.address, "")
@@ -131,25 +42,84 @@ fn a_real_provider_with_real_tokens_and_a_rotation() {
         ("es", "--http1.1", "200 1.1"),
         ("es", "--http2", "200 2"),
     ] {
-        let token = token(&curl_path, &issuer, "reader", "orders:read", resource);
-        let (status, body) = ask(&curl_path, &gateway, version, &token);
+        let token = programs.token(&provider, "reader", "orders:read", resource);
+        let (status, body) = ask(&programs, &gateway, version, &token);
         assert_eq!(status, spoken, "{body}");
         assert!(body.contains("x-auth-subject: reader\r\n"), "{body}");
     }
-    let lacking = token(&curl_path, &issuer, "stranger", "orders:write", "rs");
-    let (status, body) = ask(&curl_path, &gateway, "--http2", &lacking);
+    let lacking = programs.token(&provider, "stranger", "orders:write", "rs");
+    let (status, body) = ask(&programs, &gateway, "--http2", &lacking);
     assert_eq!(status, "403 2");
     let body: Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!(body["code"], "scope_missing");
-    assert_eq!(body["missing"], serde_json::json!(["orders:read"]));
+    assert_eq!(body["missing"], json!(["orders:read"]));
 
     // The provider rotates all of its keys.
     drop(provider);
-    let _provider = Provider::start(&node, port, &folder.path().join("second.json"));
+    let provider = programs.provider(port, &folder.path().join("second.json"), &issuer);
     for resource in ["rs", "es"] {
-        let token = token(&curl_path, &issuer, "reader", "orders:read", resource);
-        let (status, body) = ask(&curl_path, &gateway, "--http1.1", &token);
+        let token = programs.token(&provider, "reader", "orders:read", resource);
+        let (status, body) = ask(&programs, &gateway, "--http1.1", &token);
         assert_eq!(status, "200 1.1", "{body}");
     }
     assert_eq!(upstream.seen().len(), 6);
+}
+
+#[test]
+fn a_real_introspection_endpoint_and_its_revocation() {
+    let Some(programs) = Programs::find("a_real_introspection_endpoint_and_its_revocation") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let provider = programs.start(&folder.path().join("keys.json"));
+    let issuer = provider.base();
+    let upstream = Upstream::echo();
+    for (client, auth) in [
+        ("gateway: basic", "client_secret_basic"),
+        ("gateway-post", "client_secret_post"),
+    ] {
+        let gateway = Bearward::new()
+            .upstream("orders", upstream.address, "")
+            .secret("introspection", "test-secret\n")
+            .table(&format!(
+                "[issuers.main]\nissuer = \"{issuer}\"\naudiences = [\"https://api.test\"]\nrequire = []\n[issuers.main.introspection]\nendpoint = \"{issuer}/token/introspection\"\nclient_id = \"{client}\"\nclient_secret = {{ file = \"introspection\" }}\nclient_auth = \"{auth}\"\nallow_http_loopback = true\n"
+            ))
+            .table(ORDERS)
+            .start_now();
+        let token = programs.token(&provider, "reader", "orders:read", "opaque");
+        assert!(!token.contains('.'), "opaque: {token}");
+        let (status, body) = ask(&programs, &gateway, "--http2", &token);
+        assert_eq!(status, "200 2", "{auth}: {body}");
+        let (status, body) = programs.curl(&[
+            &format!("{issuer}/token/revocation"),
+            "-u",
+            "reader:test-secret",
+            "-d",
+            &format!("token={token}"),
+        ]);
+        assert!(status.starts_with("200"), "{body}");
+        // What was said before counts within the cache's bound, and no longer.
+        let (status, _) = ask(&programs, &gateway, "--http2", &token);
+        assert_eq!(status, "200 2");
+        gateway.clock.advance(30);
+        let (status, body) = ask(&programs, &gateway, "--http1.1", &token);
+        assert_eq!(status, "401 1.1", "{auth}: {body}");
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(body["code"], "token_inactive");
+        let unknown = ask(&programs, &gateway, "--http1.1", "never-issued");
+        assert_eq!(unknown.0, "401 1.1");
+    }
+    drop(provider);
+    let gateway = Bearward::new()
+        .upstream("orders", upstream.address, "")
+        .secret("introspection", "test-secret")
+        .table(&format!(
+            "[issuers.main]\nissuer = \"{issuer}\"\naudiences = [\"https://api.test\"]\n[issuers.main.introspection]\nendpoint = \"{issuer}/token/introspection\"\nclient_id = \"gateway\"\nclient_secret = {{ file = \"introspection\" }}\nallow_http_loopback = true\n"
+        ))
+        .table(ORDERS)
+        .start_now();
+    let (status, body) = ask(&programs, &gateway, "--http1.1", "any-token");
+    assert_eq!(status, "503 1.1");
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(body["code"], "introspection_unavailable");
 }

@@ -30,12 +30,12 @@ impl KeyFile {
         &self.shown
     }
 
-    pub(super) async fn fetch(&mut self, held: bool) -> Result<Fetched, FetchError> {
+    pub(super) async fn fetch(&mut self, in_use: bool) -> Result<Fetched, FetchError> {
         let (path, bytes_max) = (self.path.clone(), self.bytes_max);
         // A file on a dead network disk must not stand in the way of everything else.
         let read = tokio::task::spawn_blocking(move || read(&path, bytes_max)).await;
         let bytes = read.map_err(|error| FetchError::File(error.to_string()))??;
-        let same = held && self.last.as_ref() == Some(&bytes);
+        let same = in_use && self.last.as_ref() == Some(&bytes);
         self.last = Some(bytes.clone());
         Ok(Fetched {
             document: (!same).then_some(bytes),

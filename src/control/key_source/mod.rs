@@ -37,9 +37,9 @@ pub(crate) trait KeySource: Send + 'static {
     /// The server that is asked; `None` if none is.
     fn origin(&self) -> Option<&str>;
 
-    /// Gets the present document. `held` says whether the last one is still in use, so that "the
-    /// same as the last time" is an answer.
-    fn fetch(&mut self, held: bool) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+    /// Gets the present document. `in_use` says whether the last one is, so that "the same as the
+    /// last time" is an answer; of garbage it would be none.
+    fn fetch(&mut self, in_use: bool) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
 }
 
 /// The sources of production.
@@ -64,10 +64,10 @@ impl KeySource for ConfiguredSource {
         }
     }
 
-    async fn fetch(&mut self, held: bool) -> Result<Fetched, FetchError> {
+    async fn fetch(&mut self, in_use: bool) -> Result<Fetched, FetchError> {
         match self {
-            Self::File(file) => file.fetch(held).await,
-            Self::Remote(remote) => remote.fetch(held).await,
+            Self::File(file) => file.fetch(in_use).await,
+            Self::Remote(remote) => remote.fetch(in_use).await,
         }
     }
 }

@@ -69,9 +69,9 @@ impl RemoteKeys {
         &self.origin
     }
 
-    pub(super) async fn fetch(&mut self, held: bool) -> Result<Fetched, FetchError> {
+    pub(super) async fn fetch(&mut self, in_use: bool) -> Result<Fetched, FetchError> {
         let url = self.url().await?;
-        let etag = self.last.as_ref().filter(|(of, _)| held && *of == url);
+        let etag = self.last.as_ref().filter(|(of, _)| in_use && *of == url);
         let response = match self.fetcher.get(&url, etag.map(|(_, etag)| etag)).await {
             Ok(response) => response,
             Err(error) => {

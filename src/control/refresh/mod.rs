@@ -87,6 +87,9 @@ pub(crate) struct Keeper<S> {
     stale_max: Option<Duration>,
     source: S,
     held: Option<Held>,
+    /// The set in use is the document that the source gave last: only then is "the same as the last
+    /// time" good news.
+    newest_in_use: bool,
     distrusted: HashSet<Thumbprint>,
     pace: Pace,
     /// `None`: not before somebody asks.
@@ -126,6 +129,7 @@ impl<S: KeySource> Keeper<S> {
             stale_max: settings.stale_max,
             source,
             held,
+            newest_in_use: false,
             distrusted: beginning.distrusted,
             pace: Pace::new(settings.refresh, settings.unknown_kid_gap),
             next: (begun || !on_demand).then_some(now),
@@ -193,7 +197,8 @@ impl<S: KeySource> Keeper<S> {
     async fn fetch(&mut self) -> Result<(), FetchError> {
         let pass = self.gate.enter(self.source.origin()).await;
         let started = Instant::now();
-        let fetched = self.source.fetch(self.held.is_some()).await;
+        let in_use = self.newest_in_use && self.held.is_some();
+        let fetched = self.source.fetch(in_use).await;
         self.status.durations.observe(started.elapsed());
         drop(pass);
         let result = fetched.and_then(|fetched| self.take_in(fetched));
@@ -221,11 +226,13 @@ impl<S: KeySource> Keeper<S> {
             self.status.note_clock(date, now);
         }
         if let Some(document) = fetched.document {
+            self.newest_in_use = false;
             let published = jwks::read(&document, self.rules.algorithms, &self.distrusted)?;
             self.status.note_skipped(&published.skipped);
             self.distrust(&published.exposed)?;
             let (keys, _) = published.into_set()?;
             self.replace(keys, document);
+            self.newest_in_use = true;
         }
         if let Some(held) = &mut self.held {
             held.seen_at = now;
@@ -321,9 +328,10 @@ impl<S: KeySource> Keeper<S> {
     /// What readiness and the admin listener show.
     fn note(&self) {
         let now = self.gateway.clock.now();
+        // In whole seconds, as they are shown.
         let at = |moment: Option<Instant>| {
-            let left = moment.map(|moment| moment.saturating_duration_since(Instant::now()));
-            left.map(|left| now.plus(left))
+            let left = moment?.saturating_duration_since(Instant::now());
+            Some(now.plus(Duration::from_secs(left.as_secs_f64().round() as u64)))
         };
         let expires = self.held.as_ref().and_then(|held| held.expires);
         self.status

@@ -75,6 +75,16 @@ impl Client {
             .await
     }
 
+    /// A connection that is kept over many requests, over HTTP/1.1.
+    pub async fn keep(&self) -> Kept {
+        let stream = TokioIo::new(tls(self.address, "http/1.1").await);
+        let (sender, connection) = hyper::client::conn::http1::handshake(stream)
+            .await
+            .expect("a handshake");
+        tokio::spawn(connection);
+        Kept(sender)
+    }
+
     /// One request on a connection of its own, for `api.test`.
     pub async fn send(
         &self,
@@ -125,6 +135,29 @@ impl Client {
             headers: parts.headers,
             body,
         }
+    }
+}
+
+/// A connection that is kept.
+pub struct Kept(hyper::client::conn::http1::SendRequest<Full<Bytes>>);
+
+impl Kept {
+    /// The status and the body of a GET with a token.
+    pub async fn get(&mut self, path: &str, token: &str) -> (u16, Bytes) {
+        let request = Request::get(path)
+            .header("host", "api.test")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Full::default())
+            .expect("a request");
+        self.0.ready().await.expect("a connection that stands");
+        let (parts, body) = self
+            .0
+            .send_request(request)
+            .await
+            .expect("an answer")
+            .into_parts();
+        let body = body.collect().await.expect("a whole body").to_bytes();
+        (parts.status.as_u16(), body)
     }
 }
 

@@ -104,6 +104,26 @@ impl Bearward {
         self
     }
 
+    /// Writes a file with a secret into the folder.
+    pub fn secret(self, name: &str, secret: &str) -> Self {
+        std::fs::write(self.folder.path().join(name), secret).expect("a file");
+        self
+    }
+
+    /// Begins with the key sets that another gateway has saved.
+    pub fn with_state_of(self, other: &Path) -> Self {
+        let (from, to) = (
+            other.join("state/keys"),
+            self.folder.path().join("state/keys"),
+        );
+        std::fs::create_dir_all(&to).expect("a folder");
+        for entry in std::fs::read_dir(from).expect("a folder") {
+            let entry = entry.expect("an entry");
+            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a file");
+        }
+        self
+    }
+
     pub fn upstream(mut self, name: &str, address: SocketAddr, more: &str) -> Self {
         self.tables.push_str(&format!(
             "[upstreams.{name}]\nservers = [\"http://{address}\"]\n{more}\n"
@@ -244,6 +264,31 @@ impl Gateway {
     pub async fn ask_admin(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let token = self.admin_token();
         plain_request(self.admin(), method, path, Some(&token), body).await
+    }
+
+    /// One issuer as the admin listener shows it.
+    pub async fn issuer(&self, name: &str) -> Value {
+        let answer = self
+            .ask_admin("GET", &format!("/api/v1/issuers/{name}"), None)
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// Has an issuer's keys fetched now; gives the status and what went wrong.
+    pub async fn refresh(&self, name: &str) -> (u16, String) {
+        let path = format!("/api/v1/issuers/{name}/refresh");
+        let answer = self.ask_admin("POST", &path, None).await;
+        let detail = answer.json()["detail"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        (answer.status, detail)
+    }
+
+    /// What readiness says line by line.
+    pub async fn readiness(&self) -> String {
+        self.ask_admin("GET", "/readyz?verbose", None).await.text()
     }
 
     pub async fn is_ready(&self) -> bool {

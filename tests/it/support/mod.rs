@@ -1,14 +1,21 @@
 //! What the tests are built from: a gateway, issuers and their tokens, upstreams, clients.
 
 pub mod client;
+pub mod double;
 pub mod gateway;
 pub mod issuer;
+pub mod log;
+pub mod openid;
+pub mod process;
 pub mod program;
+pub mod provider;
 pub mod upstream;
 
 pub use client::{Answer, Client};
 pub use gateway::{Bearward, usual};
 pub use issuer::TestIssuer;
+pub use process::Process;
+pub use provider::Provider;
 pub use upstream::Upstream;
 
 /// Runs a test's asynchronous part.

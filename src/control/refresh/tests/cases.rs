@@ -151,6 +151,22 @@ async fn a_rotation_gets_through_a_flood_of_forged_key_ids() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hundred_thousand_forged_key_ids_in_ten_seconds_are_two_fetches() {
+    let keys = Keys::new(&["a"]);
+    let world = World::start(&[keys.set(&["a"])]);
+    settle().await;
+    for second in 0..10 {
+        for n in 0..10_000 {
+            world.find(&format!("forged-{second}-{n}")).await;
+        }
+        pass(Duration::from_secs(1)).await;
+    }
+    assert_eq!(world.asked(), 3, "the first, and two in hand");
+    assert_eq!(world.status.unknown_kids.load(Ordering::Relaxed), 100_000);
+    assert_eq!(world.kids(), Some(vec!["a".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn on_demand_waits_for_the_first_token_and_then_keeps_fresh() {
     let keys = Keys::new(&["a"]);
     let world = World::start_with(&[keys.set(&["a"])], Beginning::default(), true);

@@ -64,7 +64,7 @@ impl KeySource for Double {
         Some("login.test")
     }
 
-    async fn fetch(&mut self, held: bool) -> Result<Fetched, FetchError> {
+    async fn fetch(&mut self, in_use: bool) -> Result<Fetched, FetchError> {
         self.0.asked.fetch_add(1, Ordering::SeqCst);
         let does = {
             let mut does = self.0.does.lock().expect("the script");
@@ -89,7 +89,7 @@ impl KeySource for Double {
                 Err(FetchError::Timeout)
             }
             Does::Same => {
-                assert!(held, "only where a set is held");
+                assert!(in_use, "only where the last document is in use");
                 fetched(None, None)
             }
         }
