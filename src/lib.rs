@@ -17,9 +17,9 @@
 //!    502, 504.
 //!
 //! What stops a request becomes a response in [`reject`] and nowhere else. At its end the exchange
-//! is counted and, if it is to be, written as a line ([`observe`]). Keys are refreshed, and the
-//! admin listener answers, on a thread of their own ([`control`], [`admin`]), which cannot delay a
-//! request.
+//! is counted and, if it is to be, written as a line ([`observe`]). Keys are refreshed, opaque tokens
+//! asked about, and the admin listener answers, on a thread of their own ([`control`], [`admin`]),
+//! which cannot delay a request.
 //!
 //! # Layers
 //!
@@ -42,7 +42,8 @@
 //!    keys.
 //! 7. Raw tokens, claim values and keys never reach logs, labels or errors.
 //! 8. Every queue, cache, buffer, wait and retry has a bound with a name.
-//! 9. [`authenticate`] does no I/O.
+//! 9. [`authenticate`] does no I/O: keys and the word of an issuer are asked for through channels,
+//!    within a bound.
 //! 10. A client's copies of identity headers never pass, in any spelling.
 //!
 //! # What is deliberately absent
