@@ -146,6 +146,8 @@ pub(crate) struct FetchSettings {
     /// Roots in PEM, in place of the system's.
     pub(crate) ca: Option<Vec<u8>>,
     pub(crate) allow_http_loopback: bool,
+    /// Host and port of a proxy for https.
+    pub(crate) proxy: Option<(String, u16)>,
 }
 
 /// The admin listener.

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::fetch::{FetchError, FetchLimits, Fetcher, Trust};
+use super::fetch::{FetchError, Fetcher, Trust};
 use crate::authenticate::{Introspection, IntrospectionRequest, TokenDigest};
 use crate::config::{ClientAuth, IntrospectionSettings};
 use crate::oauth::Json;
@@ -96,17 +96,11 @@ impl Introspector {
         trust: &mut Trust,
         status: Arc<IntrospectionStatus>,
     ) -> Result<Self, FetchError> {
-        let fetch = &settings.fetch;
-        let connector = trust.connector(fetch.ca.as_deref(), fetch.allow_http_loopback)?;
-        let limits = FetchLimits {
-            timeout: fetch.timeout,
-            bytes_max: fetch.bytes_max,
-        };
         Ok(Self {
             name: Arc::clone(name),
             endpoint: settings.endpoint.clone(),
             client: client(settings)?,
-            fetcher: Fetcher::new(connector, limits),
+            fetcher: Fetcher::by(&settings.fetch, trust)?,
             status,
             waiting: Mutex::default(),
             turns: Semaphore::new(QUESTIONS_MAX),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::support::double::{Does, TcpDouble};
 use crate::support::gateway::{Gateway, ORDERS, write_certificate};
 use crate::support::provider::set_of;
 use crate::support::{Bearward, Process, Provider, TestIssuer, Upstream, block_on, eventually};
@@ -173,6 +174,55 @@ fn the_environments_proxy_is_not_asked() {
     child.kill().expect("an end");
     child.wait().expect("an end");
     assert_eq!(proxy.connections(), 0);
+}
+
+#[test]
+fn a_configured_proxy_is_asked_to_connect() {
+    let upstream = Upstream::echo();
+    let main = key("main");
+    let folder = tempfile::tempdir().expect("a folder");
+    write_certificate(folder.path(), "provider", &["login.test"]);
+    let provider = Provider::start_tls(folder.path(), "provider");
+    provider.publish(&[&main]);
+    let behind = provider
+        .base
+        .trim_start_matches("https://")
+        .parse()
+        .expect("an address");
+    let ca = folder.path().join("provider.crt");
+    for (does, good) in [
+        (Does::Tunnel(behind), true),
+        (
+            Does::Answers("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n".to_owned()),
+            false,
+        ),
+        (Does::Reset, false),
+        (Does::Answers("x".repeat(10_000)), false),
+    ] {
+        let proxy = TcpDouble::start(does);
+        // The proxy resolves the name: here nobody could.
+        let gateway = fetching(
+            "https://login.test",
+            &upstream,
+            &format!(
+                "proxy = \"http://{}\"\nca = \"{}\"",
+                proxy.address,
+                ca.display()
+            ),
+        )
+        .start();
+        block_on(async {
+            let (status, detail) = gateway.refresh("main").await;
+            if good {
+                assert_eq!(status, 200, "{detail}");
+                let token = main.token().sign();
+                assert_eq!(gateway.http1().get("/orders/1", &token).await.status, 200);
+            } else {
+                assert_eq!(status, 502);
+                assert_eq!(detail, "the proxy does not connect to the provider");
+            }
+        });
+    }
 }
 
 #[test]

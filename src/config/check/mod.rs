@@ -4,6 +4,7 @@
 //! that later parts step over, so that one run tells all.
 
 mod addresses;
+mod fetching;
 mod issuers;
 mod listeners;
 mod routes;

@@ -1,19 +1,16 @@
 //! How an issuer's tokens are verified: exactly one source of keys, or introspection.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
-
+use super::fetching::{check_url, fetch, size};
 use super::issuers::span_of;
 use super::{Checker, with_defaults};
 use crate::config::raw::{Node, Span, Value};
 use crate::config::settings::{
-    ClientAuth, FetchSettings, FreshnessSettings, IntrospectionSettings, JwksSettings,
-    KeyFileSettings, KeySourceSettings,
+    ClientAuth, FreshnessSettings, IntrospectionSettings, JwksSettings, KeyFileSettings,
+    KeySourceSettings,
 };
-use crate::http::host::{is_loopback, is_refused_address};
 use crate::keys::{KeySet, VerificationKey, jwks, pem};
 use crate::oauth::AlgorithmSet;
 
@@ -316,73 +313,3 @@ fn introspection(
 
 /// From more than this on there is a warning.
 const CACHE_WARNED: Duration = Duration::from_secs(300);
-
-fn fetch(table: &Node, what: &str, checker: &mut Checker<'_>) -> Option<FetchSettings> {
-    let ca = match table.value("ca") {
-        Some((Value::Text(path), span)) => {
-            let (path, span) = (path.clone(), span.clone());
-            let pem = checker.file(&path, &span, "`ca`")?;
-            if crate::tls::roots(&pem).is_none() {
-                let message = format!("{what}: `{path}` holds no certificates in PEM");
-                checker.error("BW0108", message, &span);
-                return None;
-            }
-            Some(pem)
-        }
-        _ => None,
-    };
-    Some(FetchSettings {
-        timeout: table.duration("timeout")?,
-        bytes_max: size(table)?,
-        ca,
-        allow_http_loopback: table.flag("allow_http_loopback"),
-    })
-}
-
-fn size(table: &Node) -> Option<usize> {
-    Some(usize::try_from(table.size("bytes_max")?).unwrap_or(usize::MAX))
-}
-
-/// Only https; http to a loopback address where that was allowed.
-fn check_url(
-    url: &str,
-    fetch: &FetchSettings,
-    table: &str,
-    what: &str,
-    key: &str,
-    span: &Span,
-    checker: &mut Checker<'_>,
-) {
-    let uri = url.parse::<Uri>().ok();
-    let host = uri.as_ref().and_then(Uri::host);
-    let scheme = uri.as_ref().and_then(Uri::scheme_str);
-    let authority = uri.as_ref().and_then(Uri::authority);
-    let address = host.and_then(|host| {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        bare.parse::<IpAddr>().ok()
-    });
-    let fault = if authority.is_some_and(|authority| authority.as_str().contains('@')) {
-        checker.report.hide(span);
-        "a user name or a password has no place in it".to_owned()
-    } else if address.is_some_and(is_refused_address) {
-        "link-local addresses are refused: clouds keep their machines' credentials there".to_owned()
-    } else {
-        match (scheme, host) {
-            (Some("https"), Some(_)) => return,
-            (Some("http"), Some(host)) if is_loopback(host) && fetch.allow_http_loopback => return,
-            (Some("http"), Some(host)) if is_loopback(host) => {
-                format!("http to a loopback address needs `{table}.allow_http_loopback = true`")
-            }
-            (Some("http"), Some(_)) if table == "jwks" => {
-                "keys are fetched by https only: who changes them on their way signs every token"
-                    .to_owned()
-            }
-            (Some("http"), Some(_)) => {
-                "tokens are asked about by https only: who answers on the way lets anybody in"
-                    .to_owned()
-            }
-            _ => "it is no https URL".to_owned(),
-        }
-    };
-    checker.error("BW0110", format!("`{key}` of {what}: {fault}"), span);
-}

@@ -12,7 +12,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -21,6 +21,8 @@ use crate::http::host::{is_loopback, is_refused_address};
 
 /// The largest header section of an answer.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// The largest header section of a proxy's answer.
+const PROXY_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
 
@@ -36,6 +38,8 @@ pub(crate) struct Trust {
 pub(crate) struct Connector {
     tls: Option<TlsConnector>,
     allow_http_loopback: bool,
+    /// Host and port of the proxy for https.
+    proxy: Option<(String, u16)>,
 }
 
 /// Where a request goes.
@@ -87,6 +91,7 @@ impl Trust {
         Ok(Connector {
             tls: Some(tls),
             allow_http_loopback,
+            proxy: None,
         })
     }
 }
@@ -107,7 +112,13 @@ impl Connector {
         Self {
             tls: None,
             allow_http_loopback: true,
+            proxy: None,
         }
+    }
+
+    /// The same through a proxy, where there is one.
+    pub(crate) fn through(self, proxy: Option<(String, u16)>) -> Self {
+        Self { proxy, ..self }
     }
 
     /// Where a URL leads, if it may be asked.
@@ -142,11 +153,16 @@ impl Connector {
         target: &Target,
         limit: Duration,
     ) -> Result<SendRequest<Full<Bytes>>, FetchError> {
-        let stream = reach(target, limit).await?;
-        let _ = stream.set_nodelay(true);
         if !target.https {
-            return speak(stream).await;
+            return speak(reach(&target.host, target.port, true, limit).await?).await;
         }
+        let stream = match &self.proxy {
+            None => reach(&target.host, target.port, false, limit).await?,
+            Some((host, port)) => {
+                let stream = reach(host, *port, false, limit).await?;
+                tunnel(stream, target).await?
+            }
+        };
         let name = ServerName::try_from(target.host.clone()).map_err(|_| FetchError::Url)?;
         let tls = self.tls.as_ref().ok_or(FetchError::Url)?;
         let stream = tls.connect(name, stream).await;
@@ -155,8 +171,13 @@ impl Connector {
 }
 
 /// A connection to the first address that takes it. A dead address costs its share of the time.
-async fn reach(target: &Target, limit: Duration) -> Result<TcpStream, FetchError> {
-    let found = tokio::net::lookup_host((&*target.host, target.port)).await;
+async fn reach(
+    host: &str,
+    port: u16,
+    loopback_alone: bool,
+    limit: Duration,
+) -> Result<TcpStream, FetchError> {
+    let found = tokio::net::lookup_host((host, port)).await;
     let found: Vec<_> = found
         .map_err(|_| FetchError::Name)?
         .take(ADDRESSES_MAX)
@@ -165,7 +186,8 @@ async fn reach(target: &Target, limit: Duration) -> Result<TcpStream, FetchError
         .iter()
         .copied()
         .filter(|address| {
-            !is_refused_address(address.ip()) && (target.https || address.ip().is_loopback())
+            let ip = address.ip();
+            !is_refused_address(ip) && (!loopback_alone || ip.is_loopback())
         })
         .collect();
     if allowed.is_empty() {
@@ -177,10 +199,45 @@ async fn reach(target: &Target, limit: Duration) -> Result<TcpStream, FetchError
     let share = limit / u32::try_from(allowed.len()).unwrap_or(1);
     for address in allowed {
         if let Ok(Ok(stream)) = tokio::time::timeout(share, TcpStream::connect(address)).await {
+            let _ = stream.set_nodelay(true);
             return Ok(stream);
         }
     }
     Err(FetchError::Unreachable)
+}
+
+/// Has a proxy connect to the target (RFC 9110 section 9.3.6). The proxy resolves the name; TLS
+/// still ends at the provider.
+async fn tunnel(mut stream: TcpStream, target: &Target) -> Result<TcpStream, FetchError> {
+    let host = match target.host.parse::<std::net::Ipv6Addr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => target.host.clone(),
+    };
+    if target.host.parse().is_ok_and(is_refused_address) {
+        return Err(FetchError::Address);
+    }
+    let authority = format!("{host}:{}", target.port);
+    let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+    let broken = |_| FetchError::Proxy;
+    stream.write_all(request.as_bytes()).await.map_err(broken)?;
+    // Byte by byte: what comes behind the header belongs to TLS.
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() >= PROXY_HEAD_BYTES_MAX {
+            return Err(FetchError::Proxy);
+        }
+        head.push(stream.read_u8().await.map_err(broken)?);
+    }
+    let mut words = head.split(|byte| *byte == b' ');
+    let good = words
+        .next()
+        .is_some_and(|word| word.starts_with(b"HTTP/1."))
+        && words.next().is_some_and(|status| status.starts_with(b"2"));
+    if good {
+        Ok(stream)
+    } else {
+        Err(FetchError::Proxy)
+    }
 }
 
 async fn speak<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, FetchError>

@@ -19,6 +19,8 @@ pub(crate) enum FetchError {
     Metadata,
     #[error("the provider's name does not resolve")]
     Name,
+    #[error("the proxy does not connect to the provider")]
+    Proxy,
     #[error("the provider redirects to another origin, or too often")]
     Redirect,
     #[error("there are no root certificates")]
@@ -66,7 +68,7 @@ impl FetchError {
             Self::Status(_) => "status",
             Self::Timeout => "timeout",
             Self::Roots | Self::Tls(_) => "tls",
-            Self::Broken | Self::Name | Self::Unreachable => "unreachable",
+            Self::Broken | Self::Name | Self::Proxy | Self::Unreachable => "unreachable",
         }
     }
 }

@@ -2,7 +2,7 @@
 //! introspection asks.
 //!
 //! https by the configured or the system's roots, plain http to loopback only and only where that
-//! was allowed; no proxy from the environment, no redirect to another origin, no link-local
+//! was allowed; no proxy but a configured one, no redirect to another origin, no link-local
 //! address; every byte and every second is bounded, since whoever answers may lie. Connections are
 //! kept for a while: discovery and the set behind it are usually one server's.
 
@@ -20,6 +20,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
 
+use crate::config::FetchSettings;
 use connect::Target;
 use idle::Idle;
 
@@ -55,6 +56,19 @@ impl Fetcher {
             idle: Some(Arc::default()),
             limits,
         }
+    }
+
+    /// A fetcher as the configuration says.
+    ///
+    /// # Errors
+    /// Its roots cannot be used.
+    pub(crate) fn by(settings: &FetchSettings, trust: &mut Trust) -> Result<Self, FetchError> {
+        let connector = trust.connector(settings.ca.as_deref(), settings.allow_http_loopback)?;
+        let limits = FetchLimits {
+            timeout: settings.timeout,
+            bytes_max: settings.bytes_max,
+        };
+        Ok(Self::new(connector.through(settings.proxy.clone()), limits))
     }
 
     /// A fetcher for plain http on this machine: the command line's way to the admin listener.

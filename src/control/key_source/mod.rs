@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::fetch::{FetchError, FetchLimits, Fetcher, Trust};
+use super::fetch::{FetchError, Fetcher, Trust};
 use crate::clock::UnixTime;
 use crate::config::{IssuerSettings, KeySourceSettings};
 
@@ -89,17 +89,7 @@ pub(crate) fn made(
         KeySourceSettings::Url(url, settings) => (settings, Some(url)),
         KeySourceSettings::Discovery(settings) => (settings, None),
     };
-    let connector = trust.connector(
-        settings.fetch.ca.as_deref(),
-        settings.fetch.allow_http_loopback,
-    )?;
-    let fetcher = Fetcher::new(
-        connector,
-        FetchLimits {
-            timeout: settings.fetch.timeout,
-            bytes_max: settings.fetch.bytes_max,
-        },
-    );
+    let fetcher = Fetcher::by(&settings.fetch, trust)?;
     Ok(Some(ConfiguredSource::Remote(match url {
         Some(url) => RemoteKeys::at(url, fetcher),
         None => RemoteKeys::discovered(&issuer.rules.issuer, fetcher, settings.freshness.refresh),

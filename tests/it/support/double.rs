@@ -23,6 +23,8 @@ pub enum Does {
     Drips(SocketAddr),
     /// Answers with a body that never ends.
     Endless,
+    /// A proxy: says yes to CONNECT and passes everything on.
+    Tunnel(SocketAddr),
 }
 
 /// The double.
@@ -83,6 +85,13 @@ async fn act(mut client: TcpStream, does: Does) {
             let _ = read_head(&mut client).await;
             let _ = client.write_all(bytes.as_bytes()).await;
             let _ = client.shutdown().await;
+        }
+        Does::Tunnel(to) => {
+            let head = read_head(&mut client).await.unwrap_or_default();
+            assert!(head.starts_with(b"CONNECT login.test:443 HTTP/1.1\r\n"));
+            let mut server = TcpStream::connect(to).await.expect("a server");
+            let _ = client.write_all(b"HTTP/1.1 200 yes\r\n\r\n").await;
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
         }
         Does::Endless => {
             let _ = read_head(&mut client).await;
