@@ -22,9 +22,10 @@ pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
     for ((status, introspection), issuer) in admin.issuers.iter().zip(policy.issuers()) {
         let name = &status.name;
         if status.source == SourceKind::Introspection {
-            let how = match introspection.failure() {
-                None => "no question has failed of late".to_owned(),
-                Some(error) => format!("the last question failed: {error}"),
+            let how = match (introspection.failure(), introspection.answered()) {
+                (Some((at, error)), _) => format!("the last question failed at {at}: {error}"),
+                (None, Some(at)) => format!("answered at {at}"),
+                (None, None) => "not asked yet".to_owned(),
             };
             line(true, &format!("introspection of issuer {name}: {how}"));
             continue;

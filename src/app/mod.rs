@@ -8,6 +8,7 @@ mod parts;
 mod state;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -59,6 +60,9 @@ pub enum StartError {
         /// The system's reason.
         source: io::Error,
     },
+    /// What must not be trusted is not known.
+    #[error("{0}")]
+    Exposed(String),
     /// The system gives no random bytes, or no thread.
     #[error("the system refuses what is needed: {0}")]
     System(#[from] io::Error),
@@ -79,6 +83,8 @@ pub struct Running {
     control: JoinHandle<()>,
     audit_writer: Option<JoinHandle<()>>,
     stop_control: oneshot::Sender<()>,
+    /// The state folder is ours until this is dropped.
+    _state_lock: File,
 }
 
 impl Running {
@@ -199,9 +205,11 @@ pub fn start(
     let (audit, audit_writer) = Audit::start(config.audit, labels.clone(), audit_out)?;
     let metrics = Arc::new(Metrics::new(labels, workers));
     let revocations = Arc::new(Revocations::default());
+    let state_lock = state::take_folder(&config)?;
     let saved = state::saved_keys(&config)?;
     let issuers = std::mem::take(&mut config.issuers);
-    let (issuers, orders) = control::prepare(issuers, Some(&saved), clock.now());
+    let (issuers, orders) = control::prepare(issuers, &saved, clock.now())
+        .map_err(|error| StartError::Exposed(error.to_string()))?;
     let (key_requests, keys_asked) = KeyRequests::channel(ISSUER_WAIT_MAX);
     let (introspections, tokens_asked) = IntrospectionRequests::channel(ISSUER_WAIT_MAX);
     let gateway = Arc::new(Gateway {
@@ -293,6 +301,7 @@ pub fn start(
         control,
         audit_writer,
         stop_control,
+        _state_lock: state_lock,
     })
 }
 

@@ -1,7 +1,9 @@
 //! What the gateway needs of the system before it starts: the state folder, the admin token, and
 //! descriptors.
 
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use base64::Engine;
@@ -52,6 +54,31 @@ pub(super) fn saved_keys(config: &Config) -> Result<SavedKeys, StartError> {
         path: config.state_dir.clone(),
         source,
     })
+}
+
+/// Takes the state folder for this process alone, until the file is dropped: two that write to it
+/// would undo each other's work. Whoever may write there can plant keys, so that must not be anybody.
+pub(super) fn take_folder(config: &Config) -> Result<File, StartError> {
+    let folder = &config.state_dir;
+    let state = |path: &Path, source| StartError::State {
+        path: path.to_owned(),
+        source,
+    };
+    let mode = std::fs::metadata(folder).map_err(|source| state(folder, source))?;
+    if mode.permissions().mode() & 0o002 != 0 {
+        let why = "everybody may write to it, and so plant keys; take that right away (chmod o-w)";
+        return Err(state(folder, io::Error::other(why)));
+    }
+    let path = folder.join("lock");
+    let lock = File::create(&path).map_err(|source| state(&path, source))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            let why = "another gateway uses this folder";
+            Err(state(folder, io::Error::other(why)))
+        }
+        Err(TryLockError::Error(source)) => Err(state(&path, source)),
+    }
 }
 
 /// Each connection costs a descriptor, each request to an upstream another.

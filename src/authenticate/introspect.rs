@@ -3,8 +3,10 @@
 //!
 //! Nothing here does I/O. What the issuer said counts for `cache_max` and never past `exp`; time,
 //! audience, revocation, scope and the route's rules are decided anew on every request. A token is
-//! asked about only if it could be one: what a client mangled is refused as such.
+//! asked about only if it could be one: what a client mangled is refused as such. That an issuer
+//! honoured a token is remembered beyond that, so that made-up tokens do not stand in its way.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use crate::secret::Secret;
 use crate::verdict::Trace;
 
 /// Questions that may wait for control.
-const QUEUE_MAX: usize = 1024;
+const QUEUE_MAX: usize = 16_384;
 
 /// "What is this token to its issuer?"
 #[derive(Debug)]
@@ -31,6 +33,10 @@ pub(crate) struct IntrospectionRequest {
     pub(crate) issuer: Arc<str>,
     pub(crate) digest: TokenDigest,
     pub(crate) token: Secret,
+    /// Who shows the token.
+    pub(crate) peer: IpAddr,
+    /// The issuer honoured it a short while ago: it is not made up.
+    pub(crate) known: bool,
     /// Dropped means that nobody could be asked.
     pub(crate) answer: oneshot::Sender<Introspection>,
 }
@@ -62,12 +68,15 @@ impl IntrospectionRequests {
         issuer: Arc<str>,
         digest: TokenDigest,
         token: &[u8],
+        (peer, known): (IpAddr, bool),
     ) -> Option<Introspection> {
         let (answer, answered) = oneshot::channel();
         let request = IntrospectionRequest {
             issuer,
             digest,
             token: Secret::new(token.to_vec()),
+            peer,
+            known,
             answer,
         };
         self.queue.try_send(request).ok()?;
@@ -90,7 +99,7 @@ pub(crate) fn issuer_for(route: &Route, token: &[u8]) -> Option<IssuerId> {
 /// The first step that fails.
 pub(super) async fn judge(
     ask: &Ask<'_>,
-    id: IssuerId,
+    (id, peer): (IssuerId, IpAddr),
     cache: &TokenCache,
     requests: &IntrospectionRequests,
     notes: &mut Notes,
@@ -110,26 +119,37 @@ pub(super) async fn judge(
     }
     let digest = TokenDigest::of_opaque(ask.token, &issuer.name);
     let verified = match cache.introspected(&digest, ask.now) {
-        Some(known) => {
+        Word::Active(known) => {
             notes.cache = CacheUse::Hit;
-            known
+            Some(known)
         }
-        None => {
+        Word::Inactive => {
+            notes.cache = CacheUse::Hit;
+            None
+        }
+        earlier @ (Word::Old | Word::None) => {
             check_form(ask.token).map_err(refused)?;
             notes.cache = CacheUse::Miss;
-            let asked = requests.ask(Arc::clone(&issuer.name), digest, ask.token);
+            let who = (peer, matches!(earlier, Word::Old));
+            let asked = requests.ask(Arc::clone(&issuer.name), digest, ask.token, who);
             let said = asked.await;
             let said =
                 said.ok_or_else(|| refused(AuthenticationError::IntrospectionUnavailable))?;
-            let known = match said {
-                Introspection::Active(members) => {
+            match (said, cache.introspected(&digest, ask.now)) {
+                // Whoever waited for the same answer has just put it there.
+                (Introspection::Active(_), Word::Active(known)) => Some(known),
+                (Introspection::Active(members), _) => {
                     let claims = Arc::unwrap_or_clone(members);
-                    Some(Arc::new(active(ask, issuer, claims)))
+                    let known = Arc::new(active(ask, issuer, claims));
+                    cache.remember_active(digest, ask.now, &known);
+                    Some(known)
                 }
-                Introspection::Inactive => None,
-            };
-            cache.remember_introspected(digest, ask.now, issuer, known.clone());
-            known
+                (Introspection::Inactive, _) => {
+                    cache.forget(&digest);
+                    cache.remember_inactive(digest, ask.now, cache_max(issuer));
+                    None
+                }
+            }
         }
     };
     let Some(verified) = verified else {
@@ -165,8 +185,7 @@ fn check_form(token: &[u8]) -> Result<(), AuthenticationError> {
 /// What the cache keeps of a token that its issuer honours.
 fn active(ask: &Ask<'_>, issuer: &Issuer, claims: Members) -> Verified {
     let times = claims::registered(&claims);
-    let cache_max = issuer.introspection.map_or(Duration::ZERO, |i| i.cache_max);
-    let bound = ask.now.plus(cache_max);
+    let bound = ask.now.plus(cache_max(issuer));
     let exp = times.ok().and_then(|times| times.exp);
     let until = exp.map_or(bound, |exp| exp.min(bound));
     Verified::introspected(
@@ -182,6 +201,12 @@ fn active(ask: &Ask<'_>, issuer: &Issuer, claims: Members) -> Verified {
 /// What an answer says beyond the claims: whose token it is, and of which kind.
 fn check_answer(token: &Verified, issuer: &Issuer) -> Result<(), AuthenticationError> {
     let text = |name: &str| token.claims.get(name).and_then(Json::as_text);
+    let kind = token.claims.get("token_type");
+    if kind.is_some_and(|kind| kind.as_text().is_none()) {
+        return Err(AuthenticationError::Malformed(Malformed::Claim(
+            "token_type",
+        )));
+    }
     if text("iss").is_some_and(|iss| *iss != *issuer.issuer) {
         return Err(AuthenticationError::IssuerUntrusted(None));
     }
@@ -198,34 +223,38 @@ fn check_answer(token: &Verified, issuer: &Issuer) -> Result<(), AuthenticationE
     Ok(())
 }
 
+/// What is remembered of an issuer's word.
+enum Word {
+    Active(Arc<Verified>),
+    Inactive,
+    /// It honoured the token, too long ago to count.
+    Old,
+    None,
+}
+
+fn cache_max(issuer: &Issuer) -> Duration {
+    issuer
+        .introspection
+        .map_or(Duration::ZERO, |rules| rules.cache_max)
+}
+
 impl TokenCache {
-    /// What an issuer said of a token a short while ago; within it, `None` is "inactive".
-    fn introspected(&self, digest: &TokenDigest, now: UnixTime) -> Option<Option<Arc<Verified>>> {
-        if let Some(known) = self.good(digest)
-            && known.introspected_until.is_some_and(|until| now < until)
-        {
-            return Some(Some(known));
+    fn introspected(&self, digest: &TokenDigest, now: UnixTime) -> Word {
+        match self.good(digest) {
+            Some(known) if known.introspected_until.is_some_and(|until| now < until) => {
+                Word::Active(known)
+            }
+            _ if self.is_inactive(digest, now) => Word::Inactive,
+            Some(_) => Word::Old,
+            None => Word::None,
         }
-        self.is_inactive(digest, now).then_some(None)
     }
 
-    fn remember_introspected(
-        &self,
-        digest: TokenDigest,
-        now: UnixTime,
-        issuer: &Issuer,
-        known: Option<Arc<Verified>>,
-    ) {
-        match known {
-            Some(known) if known.introspected_until.is_some_and(|until| now < until) => {
-                self.insert(digest, known);
-            }
-            Some(_) => self.forget(&digest),
-            None => {
-                self.forget(&digest);
-                let cache_max = issuer.introspection.map_or(Duration::ZERO, |i| i.cache_max);
-                self.remember_inactive(digest, now, cache_max);
-            }
+    fn remember_active(&self, digest: TokenDigest, now: UnixTime, known: &Arc<Verified>) {
+        if known.introspected_until.is_some_and(|until| now < until) {
+            self.insert(digest, Arc::clone(known));
+        } else {
+            self.forget(&digest);
         }
     }
 }

@@ -14,6 +14,7 @@ mod jws;
 mod principal;
 mod verify;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ pub(crate) struct Credentialed<'a> {
     pub(crate) token_bytes_max: usize,
     pub(crate) route: &'a Route,
     pub(crate) now: UnixTime,
+    pub(crate) peer: IpAddr,
 }
 
 /// What deciding did, for metrics and the log.
@@ -119,6 +121,7 @@ impl Authenticator {
             token_bytes_max,
             route,
             now,
+            peer,
         } = request;
         if matches!(route.access, Access::Open) {
             return Ok(Caller::Anonymous);
@@ -133,7 +136,8 @@ impl Authenticator {
             token_bytes_max,
         };
         if let Some(id) = introspect::issuer_for(route, token) {
-            let judged = introspect::judge(&ask, id, &self.cache, &self.introspections, notes);
+            let judged =
+                introspect::judge(&ask, (id, peer), &self.cache, &self.introspections, notes);
             return judged.await.map(Caller::Authenticated);
         }
         let first = judge(&ask, Some(&self.cache), notes, &mut Trace::off());

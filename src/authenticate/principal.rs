@@ -36,6 +36,9 @@ pub(crate) struct Verified {
     pub(super) alive_seen: AtomicU64,
 }
 
+/// How much longer than its word counts it is remembered that an issuer honoured a token.
+const KNOWN_AFTER: Duration = Duration::from_secs(600);
+
 /// The signature of a token.
 #[derive(Debug)]
 pub(super) struct Signed {
@@ -93,7 +96,7 @@ impl Verified {
             claims,
             times,
             fingerprint: digest.0,
-            keep: until.since(now),
+            keep: until.since(now).saturating_add(KNOWN_AFTER),
             alive_seen: AtomicU64::new(0),
         }
     }

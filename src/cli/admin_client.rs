@@ -47,20 +47,22 @@ impl AdminClient {
         let mut url = arguments.admin.clone();
         let mut token = None;
         if url.is_none() || arguments.admin_token_file.is_none() {
-            let (config, report) = config::load(&arguments.config);
-            let Some(config) = config else {
+            // Whatever else is wrong with the file: in an incident it must not stand in the way.
+            let place = config::admin_place(&arguments.config).map_err(|report| {
                 let message = format!(
-                    "{} has faults; mend them, or give --admin and --admin-token-file\n{}",
+                    "{} does not say where the admin listener is; mend it, or give --admin and --admin-token-file\n{}",
                     arguments.config.display(),
                     report.pretty().trim_end()
                 );
-                return Err(Failure::new(Code::Configuration, message));
-            };
-            url.get_or_insert_with(|| format!("http://{}", config.admin.address));
-            token = Some(match config.admin.token {
-                Some(token) => token.expose().to_vec(),
-                None => read(&config.state_dir.join("admin-token"))?,
-            });
+                Failure::new(Code::Configuration, message)
+            })?;
+            url.get_or_insert_with(|| format!("http://{}", place.admin.address));
+            if arguments.admin_token_file.is_none() {
+                token = Some(match place.admin.token {
+                    Some(token) => token.expose().to_vec(),
+                    None => read(&place.state_dir.join("admin-token"))?,
+                });
+            }
         }
         if let Some(path) = &arguments.admin_token_file {
             token = Some(read(path)?);
@@ -93,7 +95,10 @@ impl AdminClient {
             .header(AUTHORIZATION, self.token.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(Bytes::from(body.map(Value::to_string).unwrap_or_default()))
-            .map_err(|error| Failure::new(Code::Usage, format!("{}: {error}", self.url)))?;
+            .map_err(|error| {
+                let message = format!("{}: {error}; write http://ADDRESS:PORT", self.url);
+                Failure::new(Code::Usage, message)
+            })?;
         let answer = runtime()?.block_on(Fetcher::local(LIMITS).send(request));
         let answer: Response<Bytes> = match answer {
             Ok(answer) => answer,
@@ -103,9 +108,7 @@ impl AdminClient {
             }
             Err(error) => {
                 let why = match error {
-                    FetchError::Unreachable => {
-                        "connection refused; is the gateway running?".to_owned()
-                    }
+                    FetchError::Unreachable(why) => format!("{why}; is the gateway running?"),
                     FetchError::Url => "it is no http URL of a loopback address".to_owned(),
                     other => other.to_string(),
                 };

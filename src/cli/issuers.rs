@@ -9,8 +9,11 @@ use serde_json::Value;
 use super::Outcome;
 use super::admin_client::{AdminArguments, AdminClient};
 use super::output::data;
+use crate::observe::shown;
 
 const ISSUERS: &str = "/api/v1/issuers";
+/// What is shown of a text that a provider chose.
+const SHOWN_CHARS_MAX: usize = 256;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -73,7 +76,7 @@ fn print(issuer: &Value) {
     let text = |value: &Value, name: &str| match value.get(name) {
         None | Some(Value::Null) => None,
         // The provider chooses some of it, and a terminal obeys what it is shown.
-        Some(Value::String(text)) => Some(text.escape_default().to_string()),
+        Some(Value::String(text)) => Some(shown(text, SHOWN_CHARS_MAX)),
         Some(other) => Some(other.to_string()),
     };
     let own = |name: &str| text(issuer, name);
@@ -121,8 +124,10 @@ fn print(issuer: &Value) {
         );
     }
     line("NOT SAVED", own("save_error"));
-    let offset = own("clock_offset_seconds").filter(|offset| offset != "0");
-    line("clock offset", offset.map(|offset| format!("{offset} s")));
+    line(
+        "clock offset",
+        own("clock_offset_seconds").map(|offset| format!("{offset} s")),
+    );
 }
 
 fn list<'a>(of: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {

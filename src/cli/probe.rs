@@ -13,7 +13,10 @@ use super::output::{Code, Failure, data};
 use crate::clock::SystemClock;
 use crate::control::{self, FetchError, Probe};
 use crate::oauth::Algorithm;
+use crate::observe::shown;
 
+/// What is shown of a text that a provider chose.
+const SHOWN_CHARS_MAX: usize = 256;
 /// Clocks that differ by more than this will make tokens early or late.
 const OFFSET_WARNED_SECS: u64 = 5;
 
@@ -41,6 +44,10 @@ pub(super) struct ProbeArguments {
 
 pub(super) fn issuer(command: &IssuerCommand) -> Outcome {
     let IssuerCommand::Probe(arguments) = command;
+    if !arguments.url.contains("://") {
+        let message = format!("`{0}` is no URL; write https://{0}", arguments.url);
+        return Err(Failure::new(Code::Usage, message));
+    }
     let ca = match &arguments.ca {
         None => None,
         Some(path) => Some(std::fs::read(path).map_err(|error| {
@@ -80,7 +87,9 @@ fn hint(error: &FetchError) -> &'static str {
             "\nthe gateway compares byte for byte: probe that name instead"
         }
         FetchError::Status(404) => "\nis this the issuer as it stands in `iss`?",
-        FetchError::Tls(_) => "\ngive the provider's own roots by --ca FILE",
+        FetchError::Tls(why) if why.contains("certificate") => {
+            "\ngive the provider's own roots by --ca FILE"
+        }
         FetchError::Url => "\nhttp goes to loopback addresses alone, with --allow-http-loopback",
         _ => "",
     }
@@ -130,7 +139,7 @@ fn algorithms(probe: &Probe) -> Vec<&'static str> {
 
 fn print(probe: &Probe, warnings: &[String], allow_http_loopback: bool) {
     let metadata = &probe.metadata;
-    let shown = |text: &str| text.escape_default().to_string();
+    let shown = |text: &str| shown(text, SHOWN_CHARS_MAX);
     data(&format!("issuer        {}", shown(&metadata.issuer)));
     data(&format!("JWK set       {}", shown(&metadata.jwks_uri)));
     if let Some(endpoint) = &metadata.introspection_endpoint {
@@ -174,7 +183,7 @@ fn table(probe: &Probe, allow_http_loopback: bool) -> String {
     let mut table = format!(
         "[issuers.main]\nissuer     = {}\naudiences  = [\"https://api.example.com\"]  # what `aud` of tokens for your API holds\nalgorithms = {}\ndiscovery  = true\n# token_types = [\"at+jwt\", \"JWT\"]  # if its access tokens have `typ` JWT or none\n",
         quoted(&metadata.issuer),
-        serde_json::to_string(&algorithms(probe)).unwrap_or_default(),
+        format_args!("[\"{}\"]", algorithms(probe).join("\", \"")),
     );
     let plain = |url: &&String| url.bytes().all(|byte| byte.is_ascii_graphic());
     if let Some(endpoint) = metadata.token_endpoint.as_ref().filter(plain) {
@@ -184,7 +193,7 @@ fn table(probe: &Probe, allow_http_loopback: bool) -> String {
         ));
     }
     if allow_http_loopback {
-        table.push_str("jwks       = { allow_http_loopback = true }\n");
+        table.push_str("\n[issuers.main.jwks]\nallow_http_loopback = true\n");
     }
     table
 }

@@ -22,8 +22,8 @@ pub(crate) use value::duration;
 pub use diagnostic::{Diagnostic, Report, Severity};
 pub use settings::Config;
 pub(crate) use settings::{
-    ClientAuth, FetchSettings, FreshnessSettings, IntrospectionSettings, IssuerSettings,
-    KeySourceSettings, ListenerSettings,
+    AdminPlace, ClientAuth, FetchSettings, FreshnessSettings, IntrospectionSettings,
+    IssuerSettings, KeySourceSettings, ListenerSettings,
 };
 
 /// Reads and checks a configuration file. Talks to no network.
@@ -43,6 +43,26 @@ pub fn load(path: &Path) -> (Option<Config>, Report) {
             (None, report)
         }
     }
+}
+
+/// Where the admin listener of a configuration is, whatever else is wrong with it.
+///
+/// # Errors
+/// The faults that keep that from being known.
+pub(crate) fn admin_place(path: &Path) -> Result<AdminPlace, Report> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(_) => return Err(load(path).1),
+    };
+    let mut report = Report::new(path, text);
+    let text = report.text().to_owned();
+    let Some(root) = raw::read(&text, &mut report) else {
+        return Err(report);
+    };
+    // Of the rest nothing is said here.
+    let mut report = Report::new(path, text);
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    check::admin_place(&root, folder, &mut report).ok_or(report)
 }
 
 /// Checks a configuration that is in memory; relative paths are relative to `path`'s folder.

@@ -150,6 +150,13 @@ pub(crate) struct FetchSettings {
     pub(crate) proxy: Option<(String, u16)>,
 }
 
+/// Where the admin listener is, and whose it is.
+#[derive(Debug)]
+pub(crate) struct AdminPlace {
+    pub(crate) admin: AdminSettings,
+    pub(crate) state_dir: PathBuf,
+}
+
 /// The admin listener.
 #[derive(Debug)]
 pub(crate) struct AdminSettings {

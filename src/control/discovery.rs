@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::fetch::{FetchError, Fetcher};
+use crate::observe::shown;
 
 /// What the log shows of a text that a provider sent.
 const SHOWN_CHARS_MAX: usize = 128;
@@ -30,8 +31,8 @@ pub(crate) async fn discover(fetcher: &Fetcher, issuer: &str) -> Result<Metadata
         serde_json::from_slice(response.body()).map_err(|_| FetchError::Metadata)?;
     // Byte for byte (OpenID Connect Discovery section 4.3, RFC 8414 section 3.3).
     if metadata.issuer != issuer {
-        let shown = metadata.issuer.escape_default().take(SHOWN_CHARS_MAX);
-        return Err(FetchError::IssuerDiffers(shown.collect()));
+        let named = shown(&metadata.issuer, SHOWN_CHARS_MAX);
+        return Err(FetchError::IssuerDiffers(named));
     }
     Ok(metadata)
 }

@@ -1,11 +1,14 @@
 //! Asking an issuer about an opaque token (RFC 7662), within bounds.
 //!
-//! One question at a time for one token, however many requests wait for it; a bounded number of
-//! questions at once; and whatever is not a clear answer is no answer: the request is refused with
+//! One question at a time for one token, however many requests wait for it, and none that nobody
+//! waits for any more; a bounded number at once, with a share for tokens that the issuer honoured a
+//! moment ago, and a bound for each peer, since anybody can make tokens up; and whatever is not a clear answer is no answer: the request is refused with
 //! 503 and the token is neither good nor bad.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,17 +21,22 @@ use zeroize::Zeroizing;
 
 use super::fetch::{FetchError, Fetcher, Trust};
 use crate::authenticate::{Introspection, IntrospectionRequest, TokenDigest};
+use crate::clock::{Clock, UnixTime};
 use crate::config::{ClientAuth, IntrospectionSettings};
 use crate::oauth::Json;
 use crate::observe::metrics::Durations;
 use crate::secret::Secret;
 
-/// Questions at once to one issuer.
-const QUESTIONS_MAX: usize = 64;
+/// Questions at once to one issuer, about tokens that it has not honoured of late.
+const QUESTIONS_MAX: usize = 48;
+/// And about those that it has: made-up tokens do not stand in their way.
+const QUESTIONS_KNOWN_MAX: usize = 16;
 /// Tokens that may wait for their turn, the running ones among them.
 const TOKENS_MAX: usize = 1024;
+/// And of them from one peer (an IPv6 /64), of tokens that the issuer has not honoured of late.
+const TOKENS_PER_PEER_MAX: usize = 128;
 /// Requests that wait for the answer about one token.
-const WAITING_MAX: usize = 1024;
+const WAITING_MAX: usize = 16_384;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,27 +55,99 @@ pub(crate) struct IntrospectionStatus {
     pub(crate) active: Durations,
     pub(crate) inactive: Durations,
     pub(crate) failed: Durations,
-    /// Why the last question had no answer; `None` when it had one.
-    failure: Mutex<Option<IntrospectionError>>,
+    last: Mutex<Last>,
 }
+
+#[derive(Debug, Default)]
+struct Last {
+    /// When a question was last answered.
+    answered: Option<UnixTime>,
+    /// When and why the last question had no answer; `None` when it had one.
+    failed: Option<(UnixTime, IntrospectionError)>,
+    /// When the log was last told.
+    told: Option<Instant>,
+}
+
+/// Whoever sends tokens may make answers and failures take turns; the log is told at most this often.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 impl IntrospectionStatus {
-    pub(crate) fn failure(&self) -> Option<IntrospectionError> {
-        let failure = self.failure.lock();
-        failure.unwrap_or_else(PoisonError::into_inner).clone()
+    /// When and why the last question had no answer; `None` when it had one.
+    pub(crate) fn failure(&self) -> Option<(UnixTime, IntrospectionError)> {
+        self.lock().failed.clone()
     }
 
-    /// Whether this is news.
-    fn note(&self, now: Option<IntrospectionError>) -> bool {
-        let failure = self.failure.lock();
-        let mut failure = failure.unwrap_or_else(PoisonError::into_inner);
-        let news = *failure != now;
-        *failure = now;
+    /// When a question was last answered.
+    pub(crate) fn answered(&self) -> Option<UnixTime> {
+        self.lock().answered
+    }
+
+    /// Whether this is news for the log.
+    fn note(&self, now: UnixTime, failed: Option<&IntrospectionError>) -> bool {
+        let mut last = self.lock();
+        let changed = last.failed.as_ref().map(|(_, error)| error) != failed;
+        match failed {
+            Some(error) => last.failed = Some((now, error.clone())),
+            None => {
+                last.failed = None;
+                last.answered = Some(now);
+            }
+        }
+        let news = changed && last.told.is_none_or(|told| told.elapsed() >= TELL_AGAIN);
+        if news {
+            last.told = Some(Instant::now());
+        }
         news
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-type Waiting = Vec<oneshot::Sender<Introspection>>;
+/// Who waits for the answers.
+#[derive(Debug, Default)]
+struct Waiting {
+    tokens: HashMap<TokenDigest, Vec<oneshot::Sender<Introspection>>>,
+    by_peer: HashMap<IpAddr, usize>,
+}
+
+/// The place of one question; given back however the question ends.
+struct Place {
+    introspector: Arc<Introspector>,
+    digest: TokenDigest,
+    /// Who holds it, of a token that is not known.
+    peer: Option<IpAddr>,
+}
+
+impl Place {
+    /// Whether anybody still wants to know.
+    fn is_wanted(&self) -> bool {
+        let waiting = self.introspector.lock();
+        let askers = waiting.tokens.get(&self.digest);
+        askers.is_some_and(|askers| askers.iter().any(|asker| !asker.is_closed()))
+    }
+
+    fn askers(&self) -> Vec<oneshot::Sender<Introspection>> {
+        let mut waiting = self.introspector.lock();
+        waiting.tokens.remove(&self.digest).unwrap_or_default()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut waiting = self.introspector.lock();
+        waiting.tokens.remove(&self.digest);
+        if let Some(peer) = self.peer
+            && let Some(count) = waiting.by_peer.get_mut(&peer)
+        {
+            *count -= 1;
+            if *count == 0 {
+                waiting.by_peer.remove(&peer);
+            }
+        }
+    }
+}
 
 /// Asks one issuer.
 pub(crate) struct Introspector {
@@ -76,8 +156,10 @@ pub(crate) struct Introspector {
     client: Client,
     fetcher: Fetcher,
     status: Arc<IntrospectionStatus>,
-    waiting: Mutex<HashMap<TokenDigest, Waiting>>,
+    clock: Arc<dyn Clock>,
+    waiting: Mutex<Waiting>,
     turns: Semaphore,
+    turns_known: Semaphore,
 }
 
 /// How we show who we are.
@@ -94,7 +176,7 @@ impl Introspector {
         name: &Arc<str>,
         settings: &IntrospectionSettings,
         trust: &mut Trust,
-        status: Arc<IntrospectionStatus>,
+        (status, clock): (Arc<IntrospectionStatus>, Arc<dyn Clock>),
     ) -> Result<Self, FetchError> {
         Ok(Self {
             name: Arc::clone(name),
@@ -102,8 +184,10 @@ impl Introspector {
             client: client(settings)?,
             fetcher: Fetcher::by(&settings.fetch, trust)?,
             status,
+            clock,
             waiting: Mutex::default(),
             turns: Semaphore::new(QUESTIONS_MAX),
+            turns_known: Semaphore::new(QUESTIONS_KNOWN_MAX),
         })
     }
 
@@ -111,23 +195,46 @@ impl Introspector {
     /// answer.
     pub(super) fn ask(self: &Arc<Self>, request: IntrospectionRequest) {
         let mut waiting = self.lock();
-        if let Some(others) = waiting.get_mut(&request.digest) {
+        if let Some(others) = waiting.tokens.get_mut(&request.digest) {
             if others.len() < WAITING_MAX {
                 others.push(request.answer);
             }
             return;
         }
-        if waiting.len() >= TOKENS_MAX {
-            return;
+        let peer = (!request.known).then(|| network(request.peer));
+        if let Some(peer) = peer {
+            let held = waiting.by_peer.get(&peer).copied().unwrap_or_default();
+            if waiting.tokens.len() >= TOKENS_MAX || held >= TOKENS_PER_PEER_MAX {
+                return;
+            }
+            waiting.by_peer.insert(peer, held + 1);
         }
-        waiting.insert(request.digest, vec![request.answer]);
+        waiting.tokens.insert(request.digest, vec![request.answer]);
         drop(waiting);
-        let this = Arc::clone(self);
+        let place = Place {
+            introspector: Arc::clone(self),
+            digest: request.digest,
+            peer,
+        };
+        let (token, known) = (request.token, request.known);
         tokio::spawn(async move {
-            let answer = this.answer(&request.token).await;
-            let waiting = this.lock().remove(&request.digest).unwrap_or_default();
-            let Some(answer) = answer else { return };
-            for asker in waiting {
+            let this = Arc::clone(&place.introspector);
+            let turns = if known {
+                &this.turns_known
+            } else {
+                &this.turns
+            };
+            // Never closed.
+            let Ok(_turn) = turns.acquire().await else {
+                return;
+            };
+            if !place.is_wanted() {
+                return;
+            }
+            let Some(answer) = this.answer(&token).await else {
+                return;
+            };
+            for asker in place.askers() {
                 // It may have given up waiting.
                 let _ = asker.send(answer.clone());
             }
@@ -135,8 +242,6 @@ impl Introspector {
     }
 
     async fn answer(&self, token: &Secret) -> Option<Introspection> {
-        // Never closed.
-        let _turn = self.turns.acquire().await.ok()?;
         let started = Instant::now();
         let asked = self.question(token).await;
         let durations = match &asked {
@@ -145,13 +250,13 @@ impl Introspector {
             Err(_) => &self.status.failed,
         };
         durations.observe(started.elapsed());
-        if self.status.note(asked.as_ref().err().cloned()) {
+        if self.status.note(self.clock.now(), asked.as_ref().err()) {
             match &asked {
                 Ok(_) => {
-                    tracing::info!(issuer = %self.name, endpoint = self.endpoint, "introspection answers again")
+                    tracing::info!(issuer = %self.name, endpoint = self.endpoint, "introspection answers");
                 }
                 Err(error) => {
-                    tracing::error!(issuer = %self.name, endpoint = self.endpoint, %error, "introspection does not answer")
+                    tracing::error!(issuer = %self.name, endpoint = self.endpoint, %error, "introspection does not answer");
                 }
             }
         }
@@ -180,6 +285,11 @@ impl Introspector {
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
                 return Err(IntrospectionError::Client(status.as_u16()));
             }
+            // Our questions are all of one form: what the endpoint does not like is the token.
+            StatusCode::BAD_REQUEST if !names_client(response.body()) => {
+                return Ok(Introspection::Inactive);
+            }
+            StatusCode::BAD_REQUEST => return Err(IntrospectionError::Client(400)),
             status => return Err(FetchError::Status(status.as_u16()).into()),
         }
         let members = Json::object(response.body()).ok_or(IntrospectionError::Form)?;
@@ -190,9 +300,31 @@ impl Introspector {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TokenDigest, Waiting>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whose share a peer's questions count against.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+/// Whether an error of the endpoint is about the gateway and not about the token (RFC 6749 section
+/// 5.2).
+fn names_client(body: &[u8]) -> bool {
+    let members = Json::object(body);
+    let error = members.as_ref().and_then(|it| it.get("error")?.as_text());
+    matches!(
+        error,
+        Some("invalid_client" | "unauthorized_client" | "invalid_client_metadata")
+    )
 }
 
 fn client(settings: &IntrospectionSettings) -> Result<Client, FetchError> {

@@ -34,16 +34,16 @@ use gate::Gate;
 use introspect::Introspector;
 use key_source::ConfiguredSource;
 use refresh::{Beginning, BegunKeys, Keeper, Order};
-use watch::Watch;
+use saved::Record;
 
 pub(crate) use fetch::FetchError;
 pub(crate) use introspect::IntrospectionStatus;
 pub(crate) use probe::{Probe, probe};
-pub(crate) use saved::SavedKeys;
+pub(crate) use saved::{DamagedExposed, NoSet, SavedKeys};
 pub(crate) use status::{KeyStatus, SourceKind};
 
-/// Orders for one issuer that may wait while its keys are fetched.
-const ORDERS_MAX: usize = 256;
+/// Orders for one issuer that may wait for its keeper's next turn.
+const ORDERS_MAX: usize = 4096;
 /// How often revocations that have run out are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// A saved set from further in the future than this was saved by a clock that cannot be trusted.
@@ -64,11 +64,14 @@ pub(crate) struct Orders(HashMap<Arc<str>, mpsc::Sender<Order>>);
 
 /// Makes every issuer ready: keys of the configuration, and those of an earlier run that are not
 /// too old.
+///
+/// # Errors
+/// Which keys must not be trusted cannot be read.
 pub(crate) fn prepare(
     issuers: Vec<IssuerSettings>,
-    saved: Option<&SavedKeys>,
+    saved: &SavedKeys,
     now: UnixTime,
-) -> (Vec<Kept>, Orders) {
+) -> Result<(Vec<Kept>, Orders), DamagedExposed> {
     let mut orders = Orders::default();
     let kept = issuers.into_iter().map(|settings| {
         let (told, received) = mpsc::channel(ORDERS_MAX);
@@ -76,15 +79,16 @@ pub(crate) fn prepare(
         if status.source.is_kept() {
             orders.0.insert(Arc::clone(&status.name), told);
         }
-        Kept {
-            beginning: beginning(&settings, &status, saved, now),
+        Ok(Kept {
+            beginning: beginning(&settings, &status, saved, now)?,
             introspection: Arc::default(),
             settings,
             status,
             orders: received,
-        }
+        })
     });
-    (kept.collect(), orders)
+    let kept = kept.collect::<Result<_, _>>()?;
+    Ok((kept, orders))
 }
 
 impl Kept {
@@ -106,52 +110,57 @@ impl Kept {
 fn beginning(
     settings: &IssuerSettings,
     status: &KeyStatus,
-    saved: Option<&SavedKeys>,
+    saved: &SavedKeys,
     now: UnixTime,
-) -> Beginning {
-    let record = saved
-        .filter(|_| status.source.is_kept())
-        .and_then(|saved| saved.load(&settings.rules.issuer));
-    let distrusted = record
-        .as_ref()
-        .map(saved::Record::distrusted)
-        .unwrap_or_default();
+) -> Result<Beginning, DamagedExposed> {
+    if !status.source.is_kept() {
+        return Ok(Beginning::default());
+    }
+    let distrusted = saved.exposed(&settings.rules.issuer)?;
     let read = |document: &[u8]| {
-        let published = jwks::read(document, settings.rules.algorithms, &distrusted);
-        let (keys, _) = published.ok()?.into_set().ok()?;
-        Some(Arc::new(keys))
+        jwks::read(document, settings.rules.algorithms, &distrusted)
+            .and_then(jwks::Published::into_set)
+            .map(|(keys, _)| Arc::new(keys))
+            .map_err(|error| NoSet::Unusable(error.to_string()))
     };
-    let keys = match &settings.source {
+    let found = match &settings.source {
         KeySourceSettings::File(file) => read(&file.document).map(|keys| BegunKeys {
             keys,
             document: file.document.clone(),
             seen_at: now,
             age: Duration::ZERO,
         }),
-        KeySourceSettings::Url(_, jwks) | KeySourceSettings::Discovery(jwks) => {
-            let document = record
-                .as_ref()
-                .and_then(|record| record.document(&status.place));
-            document.and_then(|(seen_at, document)| {
+        KeySourceSettings::Url(_, jwks) | KeySourceSettings::Discovery(jwks) => saved
+            .set(&settings.rules.issuer, &status.place)
+            .and_then(|(seen_at, document)| {
                 let age = now.since(seen_at);
-                let stale = jwks.freshness.stale_max.is_some_and(|limit| age >= limit);
-                if stale || seen_at > now.plus(FUTURE_MAX) {
-                    tracing::warn!(issuer = %status.name, %seen_at, "the saved key set is too old, or from the future, and is not used");
-                    return None;
+                if jwks.freshness.stale_max.is_some_and(|limit| age >= limit) {
+                    return Err(NoSet::Stale(seen_at));
+                }
+                if seen_at > now.plus(FUTURE_MAX) {
+                    return Err(NoSet::Future(seen_at));
                 }
                 let keys = read(document.as_bytes())?;
                 tracing::info!(issuer = %status.name, %seen_at, keys = keys.len(), "starting with the saved key set");
-                Some(BegunKeys {
+                Ok(BegunKeys {
                     keys,
-                    document: document.to_owned().into(),
+                    document: document.into(),
                     seen_at,
                     age,
                 })
-            })
-        }
-        KeySourceSettings::Fixed(_) | KeySourceSettings::Introspection(_) => None,
+            }),
+        KeySourceSettings::Fixed(_) | KeySourceSettings::Introspection(_) => Err(NoSet::None),
     };
-    Beginning { keys, distrusted }
+    if let Err(why) = &found {
+        if *why != NoSet::None {
+            tracing::warn!(issuer = %status.name, %why, "starting without a key set of an earlier run");
+        }
+        status.note_begun(why);
+    }
+    Ok(Beginning {
+        keys: found.ok(),
+        distrusted,
+    })
 }
 
 impl Orders {
@@ -179,7 +188,6 @@ pub(crate) async fn run(
     let mut start = Start {
         gate: Arc::new(Gate::default()),
         trust: Trust::default(),
-        watch: None,
         saved,
         introspectors: HashMap::new(),
         gateway,
@@ -193,8 +201,6 @@ pub(crate) async fn run(
     let Start {
         gateway,
         introspectors,
-        // Lives as long as control does.
-        watch: _watch,
         ..
     } = start;
     let clock = Arc::clone(&gateway.clock);
@@ -229,7 +235,6 @@ struct Start {
     gateway: Arc<Gateway>,
     gate: Arc<Gate>,
     trust: Trust,
-    watch: Option<Watch>,
     saved: SavedKeys,
     introspectors: HashMap<Arc<str>, Arc<Introspector>>,
 }
@@ -238,8 +243,9 @@ impl Start {
     fn issuer(&mut self, id: IssuerId, kept: Kept, orders: &Orders) -> Result<(), FetchError> {
         if let KeySourceSettings::Introspection(settings) = &kept.settings.source {
             let name = &kept.status.name;
+            let clock = Arc::clone(&self.gateway.clock);
             let introspector =
-                Introspector::new(name, settings, &mut self.trust, kept.introspection)?;
+                Introspector::new(name, settings, &mut self.trust, (kept.introspection, clock))?;
             self.introspectors
                 .insert(Arc::clone(name), Arc::new(introspector));
             return Ok(());
@@ -249,8 +255,13 @@ impl Start {
         };
         let freshness: &FreshnessSettings = match &kept.settings.source {
             KeySourceSettings::File(file) => {
-                if let Some(keeper) = orders.0.get(&kept.status.name) {
-                    self.watch_file(&file.path, keeper.clone(), &kept.status.name);
+                if let Some(keeper) = orders.0.get(&kept.status.name).cloned() {
+                    // A full queue is tried again: the next look tells once more.
+                    let tell = move || match keeper.try_send(Order::Look) {
+                        Err(mpsc::error::TrySendError::Closed(_)) => false,
+                        Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => true,
+                    };
+                    tokio::spawn(watch::watch(file.path.clone(), tell));
                 }
                 &file.freshness
             }
@@ -258,7 +269,14 @@ impl Start {
             KeySourceSettings::Fixed(_) | KeySourceSettings::Introspection(_) => return Ok(()),
         };
         let on_demand = kept.status.on_demand;
-        let (save, newest) = tokio::sync::watch::channel(None);
+        let exposed = &kept.beginning.distrusted;
+        let nothing = Record::new(
+            &kept.settings.rules.issuer,
+            &kept.status.place,
+            None,
+            exposed,
+        );
+        let (save, newest) = tokio::sync::watch::channel(nothing);
         let clock = Arc::clone(&self.gateway.clock);
         let writer = self.saved.clone();
         tokio::spawn(writer.write_newest(newest, Arc::clone(&kept.status), clock));
@@ -272,22 +290,19 @@ impl Start {
             kept.beginning,
             save,
         );
-        tokio::spawn(keeper.keep(kept.orders));
-        Ok(())
-    }
-
-    /// Without a watch the file is read again at each refresh.
-    fn watch_file(&mut self, path: &std::path::Path, keeper: mpsc::Sender<Order>, issuer: &str) {
-        let watched = match &mut self.watch {
-            Some(watch) => Ok(watch),
-            none => Watch::start().map(|watch| none.insert(watch)),
-        };
-        let watched = watched.and_then(|watch| {
-            // A full queue has this order in it already, or a fetch that comes after.
-            watch.add(path, move || _ = keeper.try_send(Order::Look))
+        let keeping = tokio::spawn(keeper.keep(kept.orders));
+        let gateway = Arc::clone(&self.gateway);
+        tokio::spawn(async move {
+            if keeping.await.is_err() {
+                // Nobody looks after these keys any more: they are not trusted any more.
+                tracing::error!(
+                    issuer = id.0,
+                    "a keeper of keys has failed; restart the gateway"
+                );
+                let policy = gateway.policy.load().with_keys(id, None, None);
+                gateway.policy.publish(policy);
+            }
         });
-        if let Err(error) = watched {
-            tracing::warn!(issuer, path = %path.display(), %error, "the file's folder cannot be watched; it is read again at each refresh");
-        }
+        Ok(())
     }
 }

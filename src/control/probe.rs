@@ -58,13 +58,14 @@ pub(crate) async fn probe(
         .into_iter()
         .filter(|alg| !alg.is_hmac())
         .collect();
+    let exposed = jwks::exposed(response.body());
     let published = jwks::read(response.body(), public, &Default::default());
     let published = published.map_err(|error| ("the JWK set", error.into()))?;
     Ok(Probe {
         metadata,
         clock_offset_seconds: date(response.headers())
             .map(|theirs| theirs.secs().saturating_sub(now.secs())),
-        exposed: published.exposed.len(),
+        exposed: exposed.keys.len().max(exposed.kids.len()),
         skipped: published.skipped.clone(),
         keys: published.into_keys(),
     })

@@ -3,14 +3,17 @@
 //! One file an issuer, in `keys` of the state folder, written under another name, synced and moved,
 //! so that a crash at any moment leaves the old or the new one. A file counts only for the very
 //! issuer and place that it was fetched from, within the hard limit since the provider last
-//! confirmed it. It also remembers which keys must never be trusted again.
+//! confirmed it. Keys that must never be trusted again have a file of their own: a damaged set is
+//! fetched anew, a damaged memory of exposed keys is for the operator to mend.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -22,6 +25,9 @@ use crate::keys::Thumbprint;
 const FOLDER: &str = "keys";
 /// The form of the files.
 const VERSION: u32 = 1;
+/// A set, and the keys that may not be trusted.
+const SET: &str = "json";
+const EXPOSED: &str = "exposed";
 /// Files that are being written; what is left of a crash is removed at the next start.
 const UNFINISHED: &str = "unfinished-";
 /// More than the largest document that is taken, with everything around it.
@@ -34,17 +40,51 @@ pub(crate) struct SavedKeys {
 }
 
 /// What is kept of one issuer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
+    issuer: String,
+    set: Option<SavedSet>,
+    /// Keys that were once published with their private part. In a file of their own, which is
+    /// never given up for damage to the other.
+    pub(super) exposed: HashSet<Thumbprint>,
+}
+
+/// A set as it lies on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedSet {
     version: u32,
     issuer: String,
     /// The URL, or the issuer for discovery.
     from: String,
     /// When the provider last confirmed the set, in seconds since the epoch.
-    seen_at: Option<i64>,
-    document: Option<String>,
-    /// Digests of keys that were once published with their private part, in hex.
-    distrusted: Vec<String>,
+    seen_at: i64,
+    document: String,
+}
+
+/// Keys that may not be trusted, as they lie on disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedExposed {
+    version: u32,
+    issuer: String,
+    /// Digests in hex.
+    exposed: Vec<String>,
+}
+
+/// Why there is no saved set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoSet {
+    #[error("{0} cannot be read: {1}")]
+    Damaged(String, String),
+    #[error("the saved set is from the future, {0}: a clock was wrong")]
+    Future(UnixTime),
+    #[error("no gateway has saved a set here")]
+    None,
+    #[error("the saved set has no usable key: {0}")]
+    Unusable(String),
+    #[error("the saved set came from another place")]
+    OtherPlace,
+    #[error("the saved set is too old: the provider last confirmed it at {0}")]
+    Stale(UnixTime),
 }
 
 impl Record {
@@ -52,37 +92,23 @@ impl Record {
         issuer: &str,
         from: &str,
         held: Option<(UnixTime, &[u8])>,
-        distrusted: &HashSet<Thumbprint>,
-    ) -> Option<Self> {
-        let document = match held {
-            Some((_, document)) => Some(std::str::from_utf8(document).ok()?.to_owned()),
-            None => None,
-        };
-        let mut distrusted: Vec<_> = distrusted.iter().map(|print| hex(&print.0)).collect();
-        distrusted.sort_unstable();
-        Some(Self {
-            version: VERSION,
+        exposed: &HashSet<Thumbprint>,
+    ) -> Self {
+        // A set is UTF-8, or it was not taken.
+        let set = held.and_then(|(seen_at, document)| {
+            Some(SavedSet {
+                version: VERSION,
+                issuer: issuer.to_owned(),
+                from: from.to_owned(),
+                seen_at: seen_at.secs(),
+                document: std::str::from_utf8(document).ok()?.to_owned(),
+            })
+        });
+        Self {
             issuer: issuer.to_owned(),
-            from: from.to_owned(),
-            seen_at: held.map(|(seen_at, _)| seen_at.secs()),
-            document,
-            distrusted,
-        })
-    }
-
-    /// The document and when the provider last confirmed it, if it came from there.
-    pub(super) fn document(&self, from: &str) -> Option<(UnixTime, &str)> {
-        if self.from != from {
-            return None;
+            set,
+            exposed: exposed.clone(),
         }
-        let seen_at = UnixTime::from_secs(self.seen_at?);
-        Some((seen_at, self.document.as_deref()?))
-    }
-
-    /// Keys that must not be trusted, wherever the set comes from by now.
-    pub(super) fn distrusted(&self) -> HashSet<Thumbprint> {
-        let prints = self.distrusted.iter().filter_map(|text| unhex(text));
-        prints.map(Thumbprint).collect()
     }
 }
 
@@ -100,7 +126,10 @@ impl SavedKeys {
     /// It cannot be made or read.
     pub(crate) fn open(state_dir: &Path) -> io::Result<Self> {
         let saved = Self::of(state_dir);
-        std::fs::create_dir_all(&saved.folder)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&saved.folder)?;
         for entry in std::fs::read_dir(&saved.folder)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
@@ -110,65 +139,132 @@ impl SavedKeys {
         Ok(saved)
     }
 
-    /// What is kept of an issuer. A file that cannot be read is named in the log and counts as
-    /// none.
-    pub(crate) fn load(&self, issuer: &str) -> Option<Record> {
-        let path = self.path(issuer);
-        let record = match read(&path) {
-            Ok(Some(record)) if record.version == VERSION && record.issuer == issuer => record,
-            Ok(None) => return None,
-            Ok(Some(_)) => {
-                tracing::warn!(path = %path.display(), "a saved key set is of another version or issuer and is not used");
-                return None;
-            }
+    /// The set of an issuer that came from a place, and when the provider last confirmed it.
+    ///
+    /// # Errors
+    /// There is none that counts.
+    pub(super) fn set(&self, issuer: &str, from: &str) -> Result<(UnixTime, String), NoSet> {
+        let path = self.path(issuer, SET);
+        let set: SavedSet = match read(&path) {
+            Ok(Some(set)) => set,
+            Ok(None) => return Err(NoSet::None),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a saved key set cannot be read and is not used");
-                return None;
+                let path = path.display().to_string();
+                return Err(NoSet::Damaged(path, error.to_string()));
             }
         };
-        Some(record)
+        if set.version != VERSION || set.issuer != issuer || set.from != from {
+            return Err(NoSet::OtherPlace);
+        }
+        Ok((UnixTime::from_secs(set.seen_at), set.document))
     }
 
-    fn write(&self, record: &Record) -> io::Result<()> {
+    /// The keys of an issuer that may not be trusted.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read: then nobody knows which keys those are.
+    pub(crate) fn exposed(&self, issuer: &str) -> Result<HashSet<Thumbprint>, DamagedExposed> {
+        let path = self.path(issuer, EXPOSED);
+        let damaged = |why: String| DamagedExposed {
+            path: path.clone(),
+            why,
+        };
+        let saved: SavedExposed = match read(&path) {
+            Ok(Some(saved)) => saved,
+            Ok(None) => return Ok(HashSet::new()),
+            Err(error) => return Err(damaged(error.to_string())),
+        };
+        if saved.version != VERSION || saved.issuer != issuer {
+            return Err(damaged("it is of another version or issuer".to_owned()));
+        }
+        let prints: Option<_> = saved
+            .exposed
+            .iter()
+            .map(|text| unhex(text).map(Thumbprint))
+            .collect();
+        prints.ok_or_else(|| damaged("a line in it is no digest".to_owned()))
+    }
+
+    /// Writes what changed against the last record.
+    fn write(&self, record: &Record, last: &Record) -> io::Result<()> {
+        if record.exposed != last.exposed {
+            let mut exposed: Vec<_> = record.exposed.iter().map(|print| hex(&print.0)).collect();
+            exposed.sort_unstable();
+            let saved = SavedExposed {
+                version: VERSION,
+                issuer: record.issuer.clone(),
+                exposed,
+            };
+            self.put(&self.path(&record.issuer, EXPOSED), &saved)?;
+        }
+        match &record.set {
+            Some(set) => self.put(&self.path(&record.issuer, SET), set),
+            None => Ok(()),
+        }
+    }
+
+    /// Under another name, synced, moved, and the folder synced too.
+    fn put(&self, path: &Path, value: &impl Serialize) -> io::Result<()> {
         let mut file = tempfile::Builder::new()
             .prefix(UNFINISHED)
             .tempfile_in(&self.folder)?;
-        serde_json::to_writer(&mut file, record)?;
+        serde_json::to_writer(&mut file, value)?;
         file.flush()?;
         file.as_file().sync_all()?;
-        file.persist(self.path(&record.issuer))
-            .map_err(|error| error.error)?;
-        // The name is part of the folder.
+        file.persist(path).map_err(|error| error.error)?;
         File::open(&self.folder)?.sync_all()
     }
 
     /// Writes what a keeper gives, the newest at a time, until the keeper has gone.
     pub(super) async fn write_newest(
         self,
-        mut records: watch::Receiver<Option<Record>>,
+        mut records: watch::Receiver<Record>,
         status: Arc<KeyStatus>,
         clock: Arc<dyn Clock>,
     ) {
+        let mut last = records.borrow().clone();
         while records.changed().await.is_ok() {
-            let Some(record) = records.borrow_and_update().clone() else {
+            let record = records.borrow_and_update().clone();
+            if record == last {
                 continue;
+            }
+            let (folder, before) = (self.clone(), last.clone());
+            let (record, written) = match tokio::task::spawn_blocking(move || {
+                let written = folder.write(&record, &before);
+                (record, written)
+            })
+            .await
+            {
+                Ok(done) => done,
+                Err(_) => continue,
             };
-            let folder = self.clone();
-            let written = tokio::task::spawn_blocking(move || folder.write(&record)).await;
-            let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
+            // What was not written is tried again with the next record.
+            if written.is_ok() {
+                last = record;
+            }
             let written = written.map(|()| clock.now());
             status.note_saved(written.map_err(|error| error.to_string()));
         }
     }
 
     /// Issuers are URLs; a digest makes them names.
-    fn path(&self, issuer: &str) -> PathBuf {
+    fn path(&self, issuer: &str, what: &str) -> PathBuf {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, issuer.as_bytes());
-        self.folder.join(format!("{}.json", hex(digest.as_ref())))
+        self.folder.join(format!("{}.{what}", hex(digest.as_ref())))
     }
 }
 
-fn read(path: &Path) -> io::Result<Option<Record>> {
+/// Exposed keys are remembered in a file that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{path} names keys that must not be trusted, and cannot be read: {why}; mend it from a backup, or remove it if the issuer has replaced all of its keys"
+)]
+pub(crate) struct DamagedExposed {
+    path: PathBuf,
+    why: String,
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -201,35 +297,55 @@ mod tests {
     fn record(document: &str) -> Record {
         let print = Thumbprint([7; 32]);
         let held = Some((UnixTime::from_secs(100), document.as_bytes()));
-        let distrusted = [print].into_iter().collect();
-        Record::new("https://a.test/", "https://a.test/keys", held, &distrusted).expect("UTF-8")
+        let exposed = [print].into_iter().collect();
+        Record::new("https://a.test/", "https://a.test/keys", held, &exposed)
+    }
+
+    fn saved() -> (tempfile::TempDir, SavedKeys) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let saved = SavedKeys::open(folder.path()).expect("a folder");
+        saved
+            .write(&record("one"), &Record::default())
+            .expect("room");
+        (folder, saved)
     }
 
     #[test]
     fn what_is_written_is_read_for_the_same_issuer_and_place() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let saved = SavedKeys::open(folder.path()).expect("a folder");
-        saved.write(&record("one")).expect("room");
-        saved.write(&record("two")).expect("room");
-        let found = saved.load("https://a.test/").expect("a record");
-        let (seen_at, document) = found.document("https://a.test/keys").expect("a document");
-        assert_eq!((seen_at.secs(), document), (100, "two"));
-        assert_eq!(found.document("https://b.test/keys"), None);
-        assert!(found.distrusted().contains(&Thumbprint([7; 32])));
-        assert_eq!(saved.load("https://a.test"), None);
+        let (_folder, saved) = saved();
+        saved.write(&record("two"), &record("one")).expect("room");
+        let set = saved.set("https://a.test/", "https://a.test/keys");
+        assert_eq!(set, Ok((UnixTime::from_secs(100), "two".to_owned())));
+        let elsewhere = saved.set("https://a.test/", "https://b.test/keys");
+        assert_eq!(elsewhere, Err(NoSet::OtherPlace));
+        assert_eq!(saved.set("https://a.test", "x"), Err(NoSet::None));
+        let exposed = saved.exposed("https://a.test/").expect("a file");
+        assert!(exposed.contains(&Thumbprint([7; 32])));
     }
 
     #[test]
-    fn crashes_and_damage_cost_nothing_else() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let saved = SavedKeys::open(folder.path()).expect("a folder");
-        saved.write(&record("one")).expect("room");
+    fn crashes_and_damage_of_a_set_cost_nothing_else() {
+        let (folder, saved) = saved();
         let unfinished = saved.folder.join("unfinished-x");
         std::fs::write(&unfinished, "{").expect("room");
         let saved = SavedKeys::open(folder.path()).expect("a folder");
         assert!(!unfinished.exists());
-        assert!(saved.load("https://a.test/").is_some());
-        std::fs::write(saved.path("https://a.test/"), "{\"version\":1").expect("room");
-        assert_eq!(saved.load("https://a.test/"), None);
+        std::fs::write(saved.path("https://a.test/", SET), "{\"version\":1").expect("room");
+        let damaged = saved.set("https://a.test/", "https://a.test/keys");
+        assert!(matches!(damaged, Err(NoSet::Damaged(..))));
+        assert_eq!(saved.exposed("https://a.test/").expect("a file").len(), 1);
+    }
+
+    #[test]
+    fn a_damaged_memory_of_exposed_keys_is_an_error() {
+        let (_folder, saved) = saved();
+        let path = saved.path("https://a.test/", EXPOSED);
+        let whole = std::fs::read(&path).expect("a file");
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).expect("room");
+            assert!(saved.exposed("https://a.test/").is_err(), "{length} bytes");
+        }
+        std::fs::remove_file(&path).expect("a file");
+        assert!(saved.exposed("https://a.test/").expect("none").is_empty());
     }
 }

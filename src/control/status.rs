@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::fetch::FetchError;
+use super::saved::NoSet;
 use crate::clock::UnixTime;
 use crate::config::{IssuerSettings, KeySourceSettings};
 use crate::keys::jwks::Skipped;
@@ -72,6 +73,8 @@ pub(crate) struct Notes {
     pub(crate) stale_at: Option<UnixTime>,
     /// Keys that were once published with their private part.
     pub(crate) distrusted: usize,
+    /// Why the run began without a set of an earlier one.
+    pub(crate) begun_without: Option<NoSet>,
     /// When the set was last written to disk, or why it was not.
     pub(crate) saved: Option<Result<UnixTime, String>>,
 }
@@ -148,6 +151,10 @@ impl KeyStatus {
         for key in skipped.iter().filter(|_| news) {
             tracing::warn!(issuer = %self.name, index = key.index, kid = key.shown_kid(), why = key.why, "a key of the set is not used");
         }
+    }
+
+    pub(super) fn note_begun(&self, why: &NoSet) {
+        self.lock().begun_without = Some(why.clone());
     }
 
     pub(super) fn note_clock(&self, theirs: UnixTime, ours: UnixTime) {

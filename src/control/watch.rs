@@ -1,89 +1,60 @@
-//! Noticing that a file changed, by watching its folder: an editor replaces a file by another, and
-//! Kubernetes swaps a link beside it (`..data`), so that the file itself would be watched in vain.
+//! Noticing that a file changed, by looking at it once a second.
+//!
+//! A look sees what a watch of a folder does not: a link that is swapped anywhere on the way to the
+//! file (Kubernetes' `..data`, a release's `current`), a folder that is made anew, a network disk. It
+//! costs one `stat` a second for each file.
 
-use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How Kubernetes names what it swaps in a mounted volume.
-const KUBERNETES: &str = "..";
-
-type Told = Box<dyn Fn() + Send>;
-
-/// One watched file.
-struct Watched {
-    folder: PathBuf,
-    name: OsString,
-    tell: Told,
+/// What tells one state of a file from another, links followed. `None`: it cannot be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
 }
 
-/// Watches any number of files with one descriptor.
-pub(crate) struct Watch {
-    watcher: RecommendedWatcher,
-    files: Arc<Mutex<Vec<Watched>>>,
-}
-
-impl std::fmt::Debug for Watch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").finish_non_exhaustive()
-    }
-}
-
-impl Watch {
-    /// A watch over nothing.
-    ///
-    /// # Errors
-    /// The system has none to give.
-    pub(crate) fn start() -> notify::Result<Self> {
-        let files: Arc<Mutex<Vec<Watched>>> = Arc::default();
-        let watched = Arc::clone(&files);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let files = watched.lock().unwrap_or_else(PoisonError::into_inner);
-            for file in files.iter().filter(|file| concerns(&event, file)) {
-                (file.tell)();
-            }
-        })?;
-        Ok(Self { watcher, files })
-    }
-
-    /// Tells of every change that may concern a file, from the watcher's own thread.
-    ///
-    /// # Errors
-    /// Its folder cannot be watched.
-    pub(crate) fn add(
-        &mut self,
-        file: &Path,
-        tell: impl Fn() + Send + 'static,
-    ) -> notify::Result<()> {
-        let folder = match file.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        // Events name what they are about by the real path.
-        let folder = folder.canonicalize().map_err(notify::Error::io)?;
-        self.watcher.watch(&folder, RecursiveMode::NonRecursive)?;
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.push(Watched {
-            folder,
-            name: file.file_name().unwrap_or_default().to_owned(),
-            tell: Box::new(tell),
-        });
-        Ok(())
-    }
-}
-
-/// Whether an event may be about a file. Lost events and errors may be about any.
-fn concerns(event: &notify::Result<Event>, file: &Watched) -> bool {
-    let Ok(event) = event else { return true };
-    if event.kind.is_access() {
-        return false;
-    }
-    event.need_rescan()
-        || event.paths.iter().any(|path| {
-            let name = path.file_name().unwrap_or_default();
-            let swapped = name.to_string_lossy().starts_with(KUBERNETES);
-            path.parent() == Some(&file.folder) && (name == file.name || swapped)
+impl Look {
+    fn at(path: &Path) -> Option<Self> {
+        let seen = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: seen.dev(),
+            inode: seen.ino(),
+            size: seen.size(),
+            modified: (seen.mtime(), seen.mtime_nsec()),
+            changed: (seen.ctime(), seen.ctime_nsec()),
         })
+    }
+}
+
+/// Tells of every change of a file, for as long as somebody listens: `tell` says whether.
+pub(crate) async fn watch(path: PathBuf, tell: impl Fn() -> bool + Send + 'static) {
+    let look = || {
+        let path = path.clone();
+        // A dead network disk must not stand in the way of everything else.
+        tokio::task::spawn_blocking(move || Look::at(&path))
+    };
+    let mut last = look().await.ok().flatten();
+    // The file may have changed between its first reading and this first look.
+    let mut listens = tell();
+    // Two writes within one tick of the file system's clock look alike: after a change it is read
+    // once more.
+    let mut again = false;
+    while listens {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let Ok(now) = look().await else { return };
+        let changed = now != last;
+        if changed || again {
+            listens = tell();
+        }
+        again = changed;
+        last = now;
+    }
 }

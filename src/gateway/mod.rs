@@ -246,6 +246,7 @@ impl Gateway {
             token_bytes_max: front.token_bytes_max,
             route: &route,
             now: progress.now,
+            peer: downstream.peer,
         };
         let caller = self
             .authenticator

@@ -1,7 +1,7 @@
 //! Hosts that routes and certificates name.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 /// `api.example.com`, or `*.example.com` for one label more.
@@ -84,16 +84,24 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 }
 
 /// Addresses that no provider has: link-local ones, where clouds keep their machines' credentials
-/// (169.254.169.254, fd00:ec2::254), the unspecified one and multicast.
+/// (169.254.169.254, also inside IPv6, and fd00:ec2::/32), the unspecified one and multicast.
 pub(crate) fn is_refused_address(address: IpAddr) -> bool {
-    match address.to_canonical() {
+    match address {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_unspecified() || v4.is_multicast(),
         IpAddr::V6(v6) => {
-            const CLOUD_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-            v6.is_unicast_link_local()
-                || v6.is_unspecified()
-                || v6.is_multicast()
-                || v6 == CLOUD_METADATA
+            let refused = match v6.segments() {
+                [0xfd00, 0x0ec2, ..] => true,
+                // Mapped, compatible (RFC 4291), by NAT64 (RFC 6052) and 6to4 (RFC 3056).
+                [0, 0, 0, 0, 0, 0xffff | 0, high, low]
+                | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+                | [0x2002, high, low, ..] => {
+                    let [a, b] = high.to_be_bytes();
+                    let [c, d] = low.to_be_bytes();
+                    !v6.is_loopback() && is_refused_address(Ipv4Addr::new(a, b, c, d).into())
+                }
+                _ => false,
+            };
+            refused || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast()
         }
     }
 }
@@ -118,6 +126,35 @@ mod tests {
         }
         for bad in ["", "*", "http://a", "a:80", "a/b", "*.", "*.*.a"] {
             assert_eq!(bad.parse::<HostPattern>(), Err(NotAHost), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_where_no_provider_is() {
+        for (address, refused) in [
+            ("169.254.169.254", true),
+            ("0.0.0.0", true),
+            ("224.0.0.1", true),
+            ("127.0.0.1", false),
+            ("10.0.0.1", false),
+            ("203.0.113.1", false),
+            ("fe80::1", true),
+            ("::", true),
+            ("ff02::1", true),
+            ("fd00:ec2::254", true),
+            ("fd00:ec2::23", true),
+            ("::ffff:169.254.169.254", true),
+            ("::a9fe:a9fe", true),
+            ("64:ff9b::a9fe:a9fe", true),
+            ("2002:a9fe:a9fe::1", true),
+            ("::1", false),
+            ("::ffff:10.0.0.1", false),
+            ("64:ff9b::cb00:7101", false),
+            ("fd12:3456::1", false),
+            ("2001:db8::1", false),
+        ] {
+            let parsed = address.parse().expect("an address");
+            assert_eq!(is_refused_address(parsed), refused, "{address}");
         }
     }
 }

@@ -7,18 +7,21 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
+use super::exposed::PRIVATE;
 use super::{KeySet, Thumbprint, VerificationKey, numbers};
+
+pub(crate) use super::exposed::exposed;
 use crate::oauth::json::Members;
 use crate::oauth::{Algorithm, AlgorithmSet, Json};
+use crate::observe::shown;
 
-/// Keys in one set that are looked at; the rest is ignored. Real providers publish under ten.
-const KEYS_MAX: usize = 64;
+/// Keys in one set that are used; the rest is skipped and named. Real providers publish under ten.
+const KEYS_MAX: usize = 256;
 /// Longest `kid` that is kept; tokens are bounded too.
 const KID_BYTES_MAX: usize = 256;
-/// The members of a JWK that only its owner may know (RFC 7518 sections 6.2.2, 6.3.2, 6.4).
-const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 #[derive(Deserialize)]
 struct Document<'a> {
@@ -31,15 +34,22 @@ struct Document<'a> {
 pub(crate) enum JwksError {
     #[error("not a JWK set: no JSON object with one array `keys`")]
     NotASet,
+    #[error("not JSON (line {line}, column {column})")]
+    NotJson { line: usize, column: usize },
+    #[error("not UTF-8")]
+    NotUtf8,
+    #[error("this is PEM and no JWK set; public keys in PEM are named by `keys`")]
+    Pem,
     #[error("the JWK set has no usable key{}", first_of(.0))]
     NoUsableKey(Vec<Skipped>),
 }
 
 fn first_of(skipped: &[Skipped]) -> String {
-    skipped.first().map_or_else(
-        || ": it is empty".to_owned(),
-        |key| format!("; of {} the first: {}", skipped.len(), key.why),
-    )
+    match skipped {
+        [] => ": it is empty".to_owned(),
+        [key] => format!(": of its one key, {}", key.why),
+        [key, ..] => format!(": of the first of {}, {}", skipped.len(), key.why),
+    }
 }
 
 /// A key that was not taken: its place in the set, its `kid` if it has one, and why.
@@ -53,8 +63,7 @@ pub(crate) struct Skipped {
 impl Skipped {
     /// The `kid` as a log or a page may show it: the provider chooses it.
     pub(crate) fn shown_kid(&self) -> String {
-        let kid = self.kid.as_deref().unwrap_or("without kid");
-        kid.escape_default().to_string()
+        shown(self.kid.as_deref().unwrap_or("without kid"), KID_BYTES_MAX)
     }
 }
 
@@ -63,8 +72,6 @@ impl Skipped {
 pub(crate) struct Published {
     keys: Vec<VerificationKey>,
     pub(crate) skipped: Vec<Skipped>,
-    /// Keys that lie there with their private part.
-    pub(crate) exposed: Vec<Thumbprint>,
 }
 
 impl Published {
@@ -94,32 +101,45 @@ pub(crate) fn read(
     allowed: AlgorithmSet,
     distrusted: &HashSet<Thumbprint>,
 ) -> Result<Published, JwksError> {
-    let document: Document<'_> = serde_json::from_slice(text).map_err(|_| JwksError::NotASet)?;
-    let items: Vec<_> = document
-        .keys
-        .iter()
-        .take(KEYS_MAX)
-        .map(|raw| Json::object(raw.get().as_bytes()))
-        .collect();
-    let exposed: Vec<Thumbprint> = items.iter().flatten().filter_map(exposed).collect();
+    if std::str::from_utf8(text).is_err() {
+        // RFC 8259 section 8.1; nothing else could be kept on disk.
+        return Err(JwksError::NotUtf8);
+    }
+    let document: Document<'_> = serde_json::from_slice(text).map_err(|error| {
+        if text.starts_with(b"-----BEGIN") {
+            return JwksError::Pem;
+        }
+        match error.classify() {
+            Category::Syntax | Category::Eof => JwksError::NotJson {
+                line: error.line(),
+                column: error.column(),
+            },
+            Category::Data | Category::Io => JwksError::NotASet,
+        }
+    })?;
+    let exposed = exposed(text).keys;
     let mut skipped = Vec::new();
     let mut taken: Vec<(usize, Kty, VerificationKey)> = Vec::new();
-    for (index, members) in items.iter().enumerate() {
-        let key = members
-            .as_ref()
-            .ok_or(NOT_AN_OBJECT)
-            .and_then(|jwk| key(jwk, allowed))
-            .and_then(|(kty, key)| {
-                let known = key
-                    .thumbprint()
-                    .is_some_and(|print| exposed.contains(&print) || distrusted.contains(&print));
-                if known { Err(EXPOSED) } else { Ok((kty, key)) }
-            });
+    for (index, raw) in document.keys.iter().enumerate() {
+        let members = Json::object(raw.get().as_bytes());
+        let key = match members.as_ref().ok_or(NOT_AN_OBJECT) {
+            Ok(_) if index >= KEYS_MAX => Err("the set has more than 256 keys"),
+            Ok(jwk) => key(jwk, allowed),
+            Err(why) => Err(why),
+        };
+        let key = key.and_then(|(kty, key)| {
+            let known = key
+                .thumbprint()
+                .is_some_and(|print| exposed.contains(&print) || distrusted.contains(&print));
+            if known { Err(EXPOSED) } else { Ok((kty, key)) }
+        });
         match key {
+            // The same key under the same name, twice: no harm in it.
+            Ok((_, key)) if taken.iter().any(|(_, _, own)| own.is_same(&key)) => {}
             Ok((kty, key)) => taken.push((index, kty, key)),
             Err(why) => {
                 let kid = members.as_ref().and_then(|jwk| jwk.get("kid")?.as_text());
-                let kid = kid.map(Into::into);
+                let kid = kid.map(|kid| kid.chars().take(KID_BYTES_MAX).collect());
                 skipped.push(Skipped { index, kid, why });
             }
         }
@@ -147,25 +167,10 @@ pub(crate) fn read(
     Ok(Published {
         keys: keys.into_iter().map(|(_, _, key)| key).collect(),
         skipped,
-        exposed,
     })
 }
 
-/// The public key of a JWK that carries its private part too.
-fn exposed(jwk: &Members) -> Option<Thumbprint> {
-    if !PRIVATE.iter().any(|name| jwk.get(name).is_some()) {
-        return None;
-    }
-    let numbers = match jwk.get("kty").and_then(Json::as_text)? {
-        "RSA" => numbers::rsa(jwk),
-        "EC" => numbers::ec(jwk),
-        "OKP" => numbers::okp(jwk),
-        _ => return None,
-    };
-    Some(Thumbprint::of(&numbers.ok()?.bytes))
-}
-
-const EXPOSED: &str = "it was published with its private part";
+const EXPOSED: &str = "it was published with its private part, and is never trusted again";
 const NOT_AN_OBJECT: &str = "not a JSON object without duplicate members";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -185,7 +190,8 @@ fn key(jwk: &Members, allowed: AlgorithmSet) -> Result<(Kty, VerificationKey), &
         Some("oct") => return Err("a symmetric key does not belong in a JWK set"),
         _ => return Err("its `kty` is not RSA, EC or OKP"),
     };
-    if PRIVATE.iter().any(|name| jwk.get(name).is_some()) {
+    let private = |name: &&str| jwk.get(name).is_some();
+    if PRIVATE.iter().any(private) || jwk.get("k").is_some() {
         return Err("it carries its private part");
     }
     if jwk
@@ -234,166 +240,4 @@ fn key(jwk: &Members, allowed: AlgorithmSet) -> Result<(Kty, VerificationKey), &
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The public key of RFC 7515 appendix A.2.
-    const RFC_RSA: &str = r#""kty":"RSA","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ","e":"AQAB""#;
-    /// RFC 7515 appendix A.3.
-    const RFC_EC: &str = r#""kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
-    /// RFC 8037 appendix A.2.
-    const RFC_OKP: &str =
-        r#""kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
-
-    fn all() -> AlgorithmSet {
-        Algorithm::ALL.into_iter().collect()
-    }
-
-    fn document(keys: &[String]) -> String {
-        format!("{{\"keys\":[{}]}}", keys.join(","))
-    }
-
-    fn set(keys: &[String]) -> Result<(KeySet, Vec<Skipped>), JwksError> {
-        set_of(&document(keys))
-    }
-
-    fn set_of(text: &str) -> Result<(KeySet, Vec<Skipped>), JwksError> {
-        read(text.as_bytes(), all(), &HashSet::new())?.into_set()
-    }
-
-    #[test]
-    fn an_exposed_key_is_distrusted_here_and_later() {
-        let public = format!("{{{RFC_EC},\"kid\":\"a\"}}");
-        let private = format!("{{{RFC_EC},\"kid\":\"b\",\"d\":\"AA\"}}");
-        let other = format!("{{{RFC_OKP},\"kid\":\"c\"}}");
-        let both = document(&[public.clone(), private, other.clone()]);
-        let published = read(both.as_bytes(), all(), &HashSet::new()).expect("a set");
-        assert_eq!(published.exposed.len(), 1);
-        let whys: Vec<_> = published.skipped.iter().map(|key| key.why).collect();
-        assert_eq!(whys, [EXPOSED, "it carries its private part"]);
-        // Under another name, alone, in another set: the key is the same.
-        let distrusted: HashSet<_> = published.exposed.into_iter().collect();
-        let later = document(&[public.replace("\"a\"", "\"z\""), other]);
-        let later = read(later.as_bytes(), all(), &distrusted).expect("a set");
-        assert_eq!(later.skipped.first().map(|key| key.why), Some(EXPOSED));
-        assert_eq!(later.into_set().expect("one key").0.len(), 1);
-    }
-
-    #[test]
-    fn a_bad_key_costs_itself_alone() {
-        let bad = [
-            (
-                format!("{{{RFC_EC},\"d\":\"AA\"}}"),
-                "it carries its private part",
-            ),
-            (
-                r#"{"kty":"oct","k":"AA"}"#.to_owned(),
-                "a symmetric key does not belong in a JWK set",
-            ),
-            (
-                format!("{{{RFC_EC},\"use\":\"enc\"}}"),
-                "its `use` is not `sig`",
-            ),
-            (
-                format!("{{{RFC_EC},\"key_ops\":[\"sign\"]}}"),
-                "its `key_ops` lack `verify`",
-            ),
-            (
-                format!("{{{RFC_EC},\"alg\":\"RS256\"}}"),
-                "its `alg` is unknown or does not fit its kind",
-            ),
-            (
-                format!("{{{RFC_EC},\"alg\":\"HS256\"}}"),
-                "its `alg` is unknown or does not fit its kind",
-            ),
-            (
-                format!("{{{RFC_EC},\"kid\":7}}"),
-                "its `kid` is not a short string",
-            ),
-            (format!("{{{RFC_EC},\"kty\":\"EC\"}}"), NOT_AN_OBJECT),
-            (
-                r#"{"kty":"RSA","n":"_____w","e":"AQAB"}"#.to_owned(),
-                "its RSA modulus has fewer than 2048 or more than 8192 bits",
-            ),
-            (
-                RFC_RSA.replace("AQAB", "AQ").replace("\"kty", "{\"kty") + "}",
-                "its RSA exponent is not sound",
-            ),
-            (
-                RFC_EC.replace("f83O", "f83P").replace("\"kty", "{\"kty") + "}",
-                "its numbers make no key",
-            ),
-            (
-                r#"{"kty":"EC","crv":"P-521"}"#.to_owned(),
-                "its `crv` is not P-256 or P-384",
-            ),
-            ("7".to_owned(), NOT_AN_OBJECT),
-        ];
-        let mut keys: Vec<_> = bad.iter().map(|(key, _)| key.clone()).collect();
-        keys.push(format!("{{{RFC_OKP},\"kid\":\"good\"}}"));
-        let (set, skipped) = set(&keys).expect("one good key");
-        assert_eq!(set.len(), 1);
-        for (skipped, (key, why)) in skipped.iter().zip(&bad) {
-            assert_eq!(skipped.why, *why, "{key}");
-        }
-        assert_eq!(skipped.len(), bad.len());
-    }
-
-    #[test]
-    fn same_kid_and_kind_is_ambiguous() {
-        let key = format!("{{{RFC_EC},\"kid\":\"a\"}}");
-        let other = format!("{{{RFC_RSA},\"kid\":\"a\"}}");
-        let none = set(&[key.clone(), key.clone()]).err();
-        assert!(matches!(none, Some(JwksError::NoUsableKey(skipped)) if skipped.len() == 2));
-        let (set, skipped) = set(&[key, other]).expect("two kinds");
-        assert_eq!((set.len(), skipped.len()), (2, 0));
-        assert!(matches!(
-            set.find(Some("a"), Algorithm::Es256),
-            super::super::Lookup::Found(_)
-        ));
-        assert!(matches!(
-            set.find(Some("a"), Algorithm::Ps512),
-            super::super::Lookup::Found(_)
-        ));
-        assert!(matches!(
-            set.find(Some("a"), Algorithm::EdDsa),
-            super::super::Lookup::AlgorithmMismatch
-        ));
-    }
-
-    #[test]
-    fn documents_that_are_no_sets() {
-        for text in [
-            "",
-            "[]",
-            "{}",
-            r#"{"keys":{}}"#,
-            r#"{"keys":[],"keys":[]}"#,
-            "<html>",
-        ] {
-            assert_eq!(set_of(text).err(), Some(JwksError::NotASet), "{text}");
-        }
-        assert_eq!(
-            set_of(r#"{"keys":[]}"#).err(),
-            Some(JwksError::NoUsableKey(vec![]))
-        );
-    }
-
-    #[test]
-    fn without_kid_only_the_one_key_that_fits() {
-        use super::super::Lookup;
-        let (one, _) = set(&[format!("{{{RFC_EC},\"kid\":\"a\"}}")]).expect("a set");
-        assert!(matches!(one.find(None, Algorithm::Es256), Lookup::Found(_)));
-        assert!(matches!(
-            one.find(Some("b"), Algorithm::Es256),
-            Lookup::Unknown
-        ));
-        let two = RFC_RSA.replace("ofgWC", "ofgWD");
-        let (two, _) = set(&[
-            format!("{{{RFC_RSA},\"kid\":\"a\"}}"),
-            format!("{{{two},\"kid\":\"b\"}}"),
-        ])
-        .expect("a set");
-        assert!(matches!(two.find(None, Algorithm::Rs256), Lookup::Unknown));
-    }
-}
+mod tests;

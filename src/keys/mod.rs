@@ -4,6 +4,7 @@
 //! them (RFC 8725 section 3.1). Keys live inside their issuer, never in a list over all issuers:
 //! a `kid` of issuer A is nothing to a token of issuer B (RFC 8725 section 3.8).
 
+mod exposed;
 pub(crate) mod jwks;
 mod numbers;
 pub(crate) mod pem;
@@ -78,9 +79,7 @@ impl KeySet {
 
     /// Whether this very key is in the set, under the same name.
     pub(crate) fn holds(&self, key: &VerificationKey) -> bool {
-        self.keys
-            .iter()
-            .any(|own| own.kid() == key.kid() && own.same_material(key))
+        self.keys.iter().any(|own| own.is_same(key))
     }
 
     pub(crate) fn has_kid(&self, kid: &str) -> bool {
@@ -100,13 +99,8 @@ impl KeySet {
         self.keys.len()
     }
 
-    /// Whether both sets hold the same keys under the same names in the same order.
+    /// Whether both sets hold the same keys under the same names, in any order.
     pub(crate) fn same_keys(&self, other: &Self) -> bool {
-        self.keys.len() == other.keys.len()
-            && self
-                .keys
-                .iter()
-                .zip(&other.keys)
-                .all(|(mine, theirs)| mine.kid() == theirs.kid() && mine.same_material(theirs))
+        self.keys.len() == other.keys.len() && self.keys.iter().all(|key| other.holds(key))
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Questions that may wait; more than this at once is a flood of forged `kid`s.
-const QUEUE_MAX: usize = 1024;
+const QUEUE_MAX: usize = 16_384;
 
 /// "Issuer number `issuer` does not publish `kid`; has it a newer set?"
 #[derive(Debug)]

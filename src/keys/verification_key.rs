@@ -176,8 +176,10 @@ impl VerificationKey {
         self.verifiers.iter().find(|verifier| verifier.alg == alg)
     }
 
-    pub(crate) fn same_material(&self, other: &Self) -> bool {
-        self.verifiers.len() == other.verifiers.len()
+    /// Whether it is the same key with the same algorithms under the same name.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.kid == other.kid
+            && self.verifiers.len() == other.verifiers.len()
             && self
                 .verifiers
                 .iter()

@@ -8,7 +8,9 @@ pub(crate) mod exchange;
 mod histogram;
 pub(crate) mod log;
 pub(crate) mod metrics;
+mod shown;
 
 pub(crate) use audit::Audit;
 pub(crate) use exchange::{Exchange, Outcome};
 pub(crate) use metrics::{Labels, Metrics, Readings};
+pub(crate) use shown::shown;

@@ -321,6 +321,21 @@ fn what_is_no_clear_answer_is_no_answer() {
         });
         provider.forget("/introspect");
     }
+    // One that does not like a token says so with 400, which is the token's fault and not its own.
+    provider.set("/introspect", 400, "{\"error\":\"invalid_request\"}");
+    let gateway = asking(&provider, &upstream, "");
+    block_on(async {
+        let answer = gateway.http1().get("/orders/1", "odd-token").await;
+        assert_eq!(answer.code(), "token_inactive");
+        assert_eq!(gateway.issuer("opaque").await["state"], "ok");
+    });
+    provider.set("/introspect", 400, "{\"error\":\"invalid_client\"}");
+    let gateway = asking(&provider, &upstream, "");
+    block_on(async {
+        let answer = gateway.http1().get("/orders/1", "odd-token").await;
+        assert_eq!(answer.code(), "introspection_unavailable");
+    });
+    provider.forget("/introspect");
     // Nobody there at all.
     let gone = Provider::start();
     let gateway = asking(&gone, &upstream, "");
@@ -436,5 +451,55 @@ fn one_route_does_not_answer_for_another() {
             provider.questions().len() == 1 && other.questions().len() == 1
         })
         .await;
+    });
+}
+
+#[test]
+fn made_up_tokens_do_not_stand_in_the_way_of_known_ones() {
+    let (provider, upstream) = (Provider::start(), Upstream::echo());
+    provider.say("known-token", active());
+    let gateway = asking(&provider, &upstream, "timeout = \"4s\"");
+    block_on(async {
+        assert_eq!(
+            gateway.http1().get("/orders/1", "known-token").await.status,
+            200
+        );
+        // What was said is over; the endpoint is slow with everything but known tokens.
+        gateway.clock.advance(30);
+        provider.hold(Some("forged"));
+        let address = gateway.address();
+        let flood: Vec<_> = (0..200)
+            .map(|n| {
+                let client = crate::support::Client::http1(address);
+                tokio::spawn(
+                    async move { client.get("/orders/1", &format!("forged-{n}")).await.status },
+                )
+            })
+            .collect();
+        eventually("every turn is taken", async || {
+            provider.questions().len() >= 1 + 48
+        })
+        .await;
+        assert_eq!(
+            gateway.http1().get("/orders/1", "known-token").await.status,
+            200
+        );
+        let asked = provider.questions().len();
+        assert_eq!(asked, 1 + 48 + 1, "no more than the bound at once");
+        // Those who made them up go away: nobody is asked on their behalf any more.
+        for asker in &flood {
+            asker.abort();
+        }
+        for asker in flood {
+            let _ = asker.await;
+        }
+        let open = "bearward_connections{listener=\"public\"}";
+        eventually("they are gone", async || gateway.metric(open).await == 0.0).await;
+        provider.hold(None);
+        provider.say("new-token", active());
+        let accepted = async || gateway.http1().get("/orders/1", "new-token").await.status == 200;
+        eventually("a new token", accepted).await;
+        let asked = provider.questions().len();
+        assert!(asked <= 1 + 48 + 1 + 2, "{asked} questions");
     });
 }

@@ -152,6 +152,38 @@ fn commands_show_and_refresh() {
     assert_eq!(results, ["fetched", "failed"]);
 }
 
+#[test]
+fn a_fault_elsewhere_in_the_file_does_not_stop_an_operator() {
+    let (provider, upstream) = (Provider::start(), Upstream::echo());
+    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
+    provider.publish(&[&main]);
+    let gateway = gateway(&provider, &main, &upstream);
+    block_on(gateway.ready());
+    // As the operator's shell sees it: a secret that only the service has, and a key file that is gone.
+    let file = gateway.folder().join("bearward.toml");
+    let text = format!(
+        "version = 1\n[admin]\naddress = \"{}\"\n[issuers.x]\nsecret = {{ env = \"BEARWARD_TEST_NOWHERE\" }}\njwks_file = \"gone\"\n",
+        gateway.admin()
+    );
+    std::fs::write(&file, text).expect("a file");
+    for command in [
+        vec!["issuers"],
+        vec!["revoke", "subject", "alice", "--issuer", "main"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_bearward"))
+            .args(&command)
+            .arg("--config")
+            .arg(&file)
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {said}");
+    }
+    let token = main.token().sign();
+    let answer = block_on(gateway.http1().get("/orders/1", &token));
+    assert_eq!(answer.code(), "token_revoked");
+}
+
 fn probe(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bearward"))
         .args(["issuer", "probe"])
@@ -269,7 +301,7 @@ fn a_token_is_explained_with_the_keys_that_a_gateway_saved() {
     };
     let shown = text(&explain());
     assert!(
-        shown.contains("No gateway has saved the issuer's keys here"),
+        shown.contains("keys of main: none; no gateway has saved a set here"),
         "{shown}"
     );
     let process = crate::support::Process::start_in(folder.path());

@@ -37,7 +37,7 @@ fn faults(provider: SocketAddr) -> Vec<(Does, [&'static str; 2], [&'static str; 
         ),
         (
             answers("200 OK", "", "<html>garbage"),
-            ["not a JWK set", "metadata is no JSON"],
+            ["not JSON (line 1, column 1)", "metadata is no JSON"],
             same("invalid"),
         ),
         (

@@ -31,7 +31,7 @@ struct Shown {
     /// Keys that were once published with their private part.
     distrusted: usize,
     unknown_kids: u64,
-    /// When the provider last confirmed the keys in use.
+    /// When the provider last confirmed the keys in use, or answered a question.
     checked_at: Option<String>,
     next_fetch_at: Option<String>,
     stale_at: Option<String>,
@@ -58,7 +58,7 @@ struct ShownSkipped {
 
 #[derive(Serialize)]
 struct ShownError {
-    at: Option<String>,
+    at: String,
     error: String,
 }
 
@@ -114,8 +114,7 @@ async fn refresh(admin: &Admin, name: &str) -> Answer {
         Ok(Some(Ok(()))) => (StatusCode::OK, "fetched"),
         Ok(Some(Err(_))) => (StatusCode::BAD_GATEWAY, "failed"),
         Ok(None) => {
-            let detail =
-                "the keys of this issuer do not come from anywhere: nothing can be fetched";
+            let detail = "this issuer has nothing to fetch: its keys stand in the configuration, or it is asked about each token";
             return problem(StatusCode::CONFLICT, detail);
         }
     };
@@ -130,7 +129,15 @@ async fn refresh(admin: &Admin, name: &str) -> Answer {
     let now = admin.gateway.clock.now();
     admin.gateway.audit.admin(now, &event);
     match fetched {
-        Ok(Some(Err(error))) => problem(status, &error.to_string()),
+        Ok(Some(Err(error))) => {
+            let policy = admin.gateway.policy.load();
+            let keys = policy.issuers().iter().find(|it| *it.rules.name == *name);
+            let rest = match keys.and_then(|issuer| issuer.keys.as_ref()) {
+                Some(_) => "; the last good keys serve on",
+                None => "; there are no keys, and its tokens are refused with 503",
+            };
+            problem(status, &format!("{error}{rest}"))
+        }
         _ => find(admin, name).map_or_else(unknown, |shown| json(status, &shown)),
     }
 }
@@ -140,11 +147,11 @@ fn shown(status: &KeyStatus, introspection: &IntrospectionStatus, issuer: &Trust
     let at = |time: Option<UnixTime>| time.map(UnixTime::rfc3339);
     let last_error = match (notes.failed, introspection.failure()) {
         (Some((at, error)), _) => Some(ShownError {
-            at: Some(at.rfc3339()),
+            at: at.rfc3339(),
             error: error.to_string(),
         }),
-        (None, Some(error)) => Some(ShownError {
-            at: None,
+        (None, Some((at, error))) => Some(ShownError {
+            at: at.rfc3339(),
             error: error.to_string(),
         }),
         (None, None) => None,
@@ -162,6 +169,9 @@ fn shown(status: &KeyStatus, introspection: &IntrospectionStatus, issuer: &Trust
         from: status.place.clone(),
         state: match (status.source, keys.is_some(), last_error.is_some()) {
             (SourceKind::Keys, ..) | (_, true, false) => "ok",
+            (SourceKind::Introspection, _, false) if introspection.answered().is_none() => {
+                "waiting"
+            }
             (SourceKind::Introspection, _, false) => "ok",
             (SourceKind::Introspection, _, true) | (_, true, true) => "failing",
             (_, false, false) if status.on_demand => "waiting",
@@ -179,7 +189,7 @@ fn shown(status: &KeyStatus, introspection: &IntrospectionStatus, issuer: &Trust
             .collect(),
         distrusted: notes.distrusted,
         unknown_kids: status.unknown_kids.load(Ordering::Relaxed),
-        checked_at: at(issuer.checked_at),
+        checked_at: at(issuer.checked_at.or_else(|| introspection.answered())),
         next_fetch_at: at(notes.next_fetch),
         stale_at: at(notes.stale_at),
         last_error,

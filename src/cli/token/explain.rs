@@ -23,7 +23,7 @@ use crate::cli::output::{Code, Failure, data};
 use crate::cli::{CONFIG, Outcome};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::config::{self, Config};
-use crate::control::{self, SavedKeys};
+use crate::control::{self, Kept, NoSet, SavedKeys, SourceKind};
 use crate::keys::jwks;
 use crate::policy::{Access, IssuerId, Policy, Route};
 use crate::reject::{self, NamedLimits, Rejection, Setting, Site};
@@ -86,8 +86,10 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Outcome {
     let token = token.strip_prefix(b"Bearer ").unwrap_or(token);
     let saved = SavedKeys::of(&config.state_dir);
     let issuers = std::mem::take(&mut config.issuers);
-    let (issuers, _) = control::prepare(issuers, Some(&saved), now);
+    let (issuers, _) = control::prepare(issuers, &saved, now)
+        .map_err(|error| Failure::new(Code::System, error))?;
     let policy = with_keys(app::policy(&config, &issuers), arguments.jwks.as_deref())?;
+    let keys = keys_from(&issuers, &route, arguments.jwks.as_deref());
     if let Some(asked) = authenticate::introspected_by(&route, token) {
         let issuer = policy.issuer(asked).map(|issuer| &issuer.rules.issuer);
         let message = format!(
@@ -98,9 +100,9 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Outcome {
     }
     let verdict = judge(&config, &policy, &route, &method, now, token);
     if arguments.json {
-        data(&as_json(&verdict));
+        data(&as_json(&verdict, &keys));
     } else {
-        print(&verdict, &route, &method);
+        print(&verdict, &route, &method, &keys);
     }
     Ok(match verdict.refused {
         None => ExitCode::SUCCESS,
@@ -251,11 +253,40 @@ fn says(token: &[u8]) -> Option<[Value; 2]> {
     Some([part()?, part()?])
 }
 
-fn print(verdict: &Verdict, route: &Route, method: &Method) {
+/// Where the keys of a route's issuers are from, and how old they are.
+fn keys_from(issuers: &[Kept], route: &Route, file: Option<&Path>) -> Vec<String> {
+    let trusted = |(index, issuer)| route.trust(IssuerId(index)).is_some().then_some(issuer);
+    issuers
+        .iter()
+        .enumerate()
+        .filter_map(trusted)
+        .filter(|issuer: &&Kept| issuer.status.source != SourceKind::Introspection)
+        .map(|issuer| {
+            let name = &issuer.status.name;
+            let found = issuer.trusted();
+            match (found.keys, found.checked_at, issuer.status.source, file) {
+                (Some(_), Some(at), SourceKind::Discovery | SourceKind::JwksUrl, _) => {
+                    format!("keys of {name}: saved by a gateway, last confirmed at {at}")
+                }
+                (Some(_), _, source, _) => format!("keys of {name}: {}", source.name()),
+                (None, _, _, Some(file)) => format!("keys of {name}: {}", file.display()),
+                (None, _, _, None) => {
+                    let why = issuer.status.notes().begun_without.unwrap_or(NoSet::None);
+                    format!("keys of {name}: none; {why}")
+                }
+            }
+        })
+        .collect()
+}
+
+fn print(verdict: &Verdict, route: &Route, method: &Method, keys: &[String]) {
     if let Some([header, claims]) = &verdict.says {
         data(&format!("header {header:#}\nclaims {claims:#}"));
     }
     data(&format!("route {}, method {method}", route.name));
+    for line in keys {
+        data(line);
+    }
     for finding in &verdict.findings {
         let step = finding.step.name();
         if finding.step == Step::Revocation {
@@ -279,7 +310,7 @@ fn print(verdict: &Verdict, route: &Route, method: &Method) {
                 reason.code()
             ));
             let hint = if reason == Reason::KeysUnavailable {
-                "No gateway has saved the issuer's keys here; give its JWK set by --jwks FILE."
+                "Give the issuer's JWK set by --jwks FILE, or the state folder of a gateway that has fetched it."
             } else {
                 hint
             };
@@ -288,7 +319,7 @@ fn print(verdict: &Verdict, route: &Route, method: &Method) {
     }
 }
 
-fn as_json(verdict: &Verdict) -> String {
+fn as_json(verdict: &Verdict, keys: &[String]) -> String {
     let passed: Vec<_> = verdict
         .findings
         .iter()
@@ -312,6 +343,7 @@ fn as_json(verdict: &Verdict) -> String {
             "allowed": refused.is_none(),
             "passed": passed,
             "skipped": ["revocation"],
+            "keys": keys,
             "refused": refused,
         })
     )

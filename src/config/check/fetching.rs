@@ -88,6 +88,8 @@ pub(super) fn check_url(
     let fault = if authority.is_some_and(|authority| authority.as_str().contains('@')) {
         checker.report.hide(span);
         "a user name or a password has no place in it".to_owned()
+    } else if authority.is_some_and(|it| names_no_port(it.as_str())) {
+        "its port is none from 1 to 65535".to_owned()
     } else if address.is_some_and(is_refused_address) {
         "link-local addresses are refused: clouds keep their machines' credentials there".to_owned()
     } else {
@@ -109,4 +111,11 @@ pub(super) fn check_url(
         }
     };
     checker.error("BW0110", format!("`{key}` of {what}: {fault}"), span);
+}
+
+/// Whether there is a port, and it is none.
+fn names_no_port(authority: &str) -> bool {
+    let behind = authority.rsplit(']').next().unwrap_or_default();
+    let port = behind.rsplit_once(':').map(|(_, port)| port);
+    port.is_some_and(|port| port.parse::<u16>().ok().is_none_or(|port| port == 0))
 }

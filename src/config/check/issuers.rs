@@ -47,6 +47,16 @@ fn issuer(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<IssuerSe
     } else {
         algorithms(node, &what, checker)
     };
+    if let Some((text, span)) = &identifier
+        && let Some((issuer, _)) = text.split_once("/.well-known/")
+    {
+        checker.error_help(
+            "BW0104",
+            format!("`issuer` of {what} is the URL of its metadata, not its name"),
+            span,
+            &format!("write what stands in `iss` of its tokens, probably \"{issuer}\""),
+        );
+    }
     let source = source(node, &what, algorithms, identifier.as_ref(), checker);
     let leeway = node.duration("leeway")?;
     if leeway >= LEEWAY_WARNED {
@@ -136,8 +146,16 @@ fn algorithms(node: &Node, what: &str, checker: &mut Checker<'_>) -> AlgorithmSe
         match Algorithm::parse(&text) {
             Some(alg) => set.insert(alg),
             None => {
-                let known = Algorithm::ALL.map(Algorithm::name);
-                let near = nearest(&text, known.into_iter());
+                // A shared secret's algorithms are never what somebody meant with public keys.
+                let hmac = node.value("secret").is_some();
+                let known: Vec<_> = Algorithm::ALL
+                    .into_iter()
+                    .filter(|alg| alg.is_hmac() == hmac)
+                    .map(Algorithm::name)
+                    .collect();
+                let same = known.iter().find(|name| name.eq_ignore_ascii_case(&text));
+                let near = same.copied();
+                let near = near.or_else(|| nearest(&text, known.iter().copied()));
                 let near = near
                     .map(|near| format!("; did you mean `{near}`?"))
                     .unwrap_or_default();

@@ -18,7 +18,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::diagnostic::{Diagnostic, Report};
 use super::raw::{Node, SecretSource, Span, Value};
-use super::settings::Config;
+use super::settings::{AdminPlace, Config};
 use super::suggest::nearest;
 use crate::authenticate::CacheLimits;
 use crate::observe::audit::{AuditSettings, SubjectPolicy};
@@ -300,6 +300,17 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
                 _ => SubjectPolicy::Hash,
             },
         },
+    })
+}
+
+/// The admin listener alone.
+pub(super) fn admin_place(root: &Node, folder: &Path, report: &mut Report) -> Option<AdminPlace> {
+    let mut checker = Checker { folder, report };
+    let admin = addresses::admin(&with_defaults(root, "admin"), &mut checker)?;
+    let state_dir = with_defaults(root, "server").text("state_dir")?;
+    Some(AdminPlace {
+        admin,
+        state_dir: checker.path(&state_dir),
     })
 }
 

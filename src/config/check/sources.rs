@@ -51,17 +51,40 @@ pub(super) fn source(
         } else {
             given.join(", ")
         };
-        checker.error(
+        let (span, help) = match given.last() {
+            Some(last) => (span_of(node, last), "keep one of them"),
+            None => (
+                node.span.clone(),
+                "`bearward issuer probe URL` shows what a provider offers",
+            ),
+        };
+        checker.error_help(
             "BW0106",
             format!(
                 "{what} needs exactly one source of keys ({}), found: {found}",
                 SOURCES.join(", ")
             ),
-            &node.span,
+            &span,
+            help,
         );
+        // What is wrong with each is told all the same.
+        for source in given {
+            let _ = built(source, node, what, algorithms, identifier, checker);
+        }
         return None;
     };
     without_effect(node, what, source, checker);
+    built(source, node, what, algorithms, identifier, checker)
+}
+
+fn built(
+    source: &str,
+    node: &Node,
+    what: &str,
+    algorithms: AlgorithmSet,
+    identifier: Option<&(String, Span)>,
+    checker: &mut Checker<'_>,
+) -> Option<KeySourceSettings> {
     if source == "introspection" {
         return introspection(node, what, checker).map(KeySourceSettings::Introspection);
     }

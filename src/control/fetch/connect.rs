@@ -197,13 +197,20 @@ async fn reach(
         });
     }
     let share = limit / u32::try_from(allowed.len()).unwrap_or(1);
+    let mut why = FetchError::Timeout;
     for address in allowed {
-        if let Ok(Ok(stream)) = tokio::time::timeout(share, TcpStream::connect(address)).await {
-            let _ = stream.set_nodelay(true);
-            return Ok(stream);
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => {
+                why = FetchError::Unreachable(format!("{address}: {}", error.kind()));
+            }
+            Err(_) => {}
         }
     }
-    Err(FetchError::Unreachable)
+    Err(why)
 }
 
 /// Has a proxy connect to the target (RFC 9110 section 9.3.6). The proxy resolves the name; TLS

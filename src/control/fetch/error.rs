@@ -9,6 +9,8 @@ pub(crate) enum FetchError {
     Address,
     #[error("the provider broke the connection off")]
     Broken,
+    #[error("discovery: {0}")]
+    Discovery(Box<Self>),
     #[error("the file cannot be read: {0}")]
     File(String),
     #[error("the provider names another issuer in its metadata: {0}")]
@@ -35,8 +37,9 @@ pub(crate) enum FetchError {
     TooManyExposed,
     #[error("the document is larger than allowed")]
     TooLarge,
-    #[error("the provider cannot be reached")]
-    Unreachable,
+    /// Where, and the system's reason.
+    #[error("the provider cannot be reached: {0}")]
+    Unreachable(String),
     #[error("the URL is not https, and not loopback where that is allowed")]
     Url,
 }
@@ -55,8 +58,9 @@ impl FetchError {
     ];
 
     /// The label for it.
-    pub(crate) const fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
+            Self::Discovery(error) => error.kind(),
             Self::File(_) => "file",
             Self::IssuerDiffers(_)
             | Self::Metadata
@@ -68,7 +72,7 @@ impl FetchError {
             Self::Status(_) => "status",
             Self::Timeout => "timeout",
             Self::Roots | Self::Tls(_) => "tls",
-            Self::Broken | Self::Name | Self::Proxy | Self::Unreachable => "unreachable",
+            Self::Broken | Self::Name | Self::Proxy | Self::Unreachable(_) => "unreachable",
         }
     }
 }

@@ -29,9 +29,8 @@ pub(crate) fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
         }
     }
     if let Some(max_age) = max_age {
-        let text = headers.get(AGE).and_then(|age| age.to_str().ok());
-        let age: u32 = text.and_then(|age| age.trim().parse().ok()).unwrap_or(0);
-        return Some(Duration::from_secs(max_age.saturating_sub(age).into()));
+        let left = max_age.saturating_sub(age(headers));
+        return Some(Duration::from_secs(left.into()));
     }
     headers.get(EXPIRES)?;
     let (expires, date) = (time_in(headers, &EXPIRES), date(headers));
@@ -41,9 +40,16 @@ pub(crate) fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// The `Date` of the answer (RFC 9110 section 6.6.1): whole seconds of the other side's clock.
+/// What the other side's clock shows now, in whole seconds: the `Date` of the answer (RFC 9110 section
+/// 6.6.1) and its `Age` in caches on the way.
 pub(crate) fn date(headers: &HeaderMap) -> Option<UnixTime> {
-    time_in(headers, &DATE)
+    let age = Duration::from_secs(age(headers).into());
+    Some(time_in(headers, &DATE)?.plus(age))
+}
+
+fn age(headers: &HeaderMap) -> u32 {
+    let text = headers.get(AGE).and_then(|age| age.to_str().ok());
+    text.and_then(|age| age.trim().parse().ok()).unwrap_or(0)
 }
 
 fn time_in(headers: &HeaderMap, name: &HeaderName) -> Option<UnixTime> {

@@ -38,8 +38,13 @@ pub(crate) trait KeySource: Send + 'static {
     fn origin(&self) -> Option<&str>;
 
     /// Gets the present document. `in_use` says whether the last one is, so that "the same as the
-    /// last time" is an answer; of garbage it would be none.
-    fn fetch(&mut self, in_use: bool) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+    /// last time" is an answer; of garbage it would be none. `anew`: nothing that was found on the
+    /// way to it before is believed.
+    fn fetch(
+        &mut self,
+        in_use: bool,
+        anew: bool,
+    ) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
 }
 
 /// The sources of production.
@@ -64,10 +69,10 @@ impl KeySource for ConfiguredSource {
         }
     }
 
-    async fn fetch(&mut self, in_use: bool) -> Result<Fetched, FetchError> {
+    async fn fetch(&mut self, in_use: bool, anew: bool) -> Result<Fetched, FetchError> {
         match self {
             Self::File(file) => file.fetch(in_use).await,
-            Self::Remote(remote) => remote.fetch(in_use).await,
+            Self::Remote(remote) => remote.fetch(in_use, anew).await,
         }
     }
 }
@@ -92,6 +97,10 @@ pub(crate) fn made(
     let fetcher = Fetcher::by(&settings.fetch, trust)?;
     Ok(Some(ConfiguredSource::Remote(match url {
         Some(url) => RemoteKeys::at(url, fetcher),
-        None => RemoteKeys::discovered(&issuer.rules.issuer, fetcher, settings.freshness.refresh),
+        None => RemoteKeys::discovered(
+            &issuer.rules.issuer,
+            fetcher,
+            settings.freshness.unknown_kid_gap,
+        ),
     })))
 }

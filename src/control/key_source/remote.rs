@@ -28,7 +28,8 @@ enum Place {
     Url(String),
     Discovery {
         issuer: String,
-        /// What the metadata said, and until when that is believed without asking again.
+        /// What the metadata said, and until when that is believed without asking again: long
+        /// enough for a burst of fetches, short enough for a set that moves.
         found: Option<(String, Instant)>,
         good_for: Duration,
     },
@@ -69,7 +70,10 @@ impl RemoteKeys {
         &self.origin
     }
 
-    pub(super) async fn fetch(&mut self, in_use: bool) -> Result<Fetched, FetchError> {
+    pub(super) async fn fetch(&mut self, in_use: bool, anew: bool) -> Result<Fetched, FetchError> {
+        if anew && let Place::Discovery { found, .. } = &mut self.place {
+            *found = None;
+        }
         let url = self.url().await?;
         let etag = self.last.as_ref().filter(|(of, _)| in_use && *of == url);
         let response = match self.fetcher.get(&url, etag.map(|(_, etag)| etag)).await {
@@ -109,7 +113,9 @@ impl RemoteKeys {
                 {
                     return Ok(url.clone());
                 }
-                let url = discover(&self.fetcher, issuer).await?.jwks_uri;
+                let metadata = discover(&self.fetcher, issuer).await;
+                let metadata = metadata.map_err(|error| FetchError::Discovery(Box::new(error)))?;
+                let url = metadata.jwks_uri;
                 *found = Some((url.clone(), Instant::now() + *good_for));
                 Ok(url)
             }

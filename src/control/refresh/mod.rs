@@ -4,7 +4,11 @@
 //! A failed fetch, garbage, or a set without a usable key leaves the last good set in place until
 //! its hard limit; but a key that lies somewhere with its private part goes at once, and never comes
 //! back. What the provider confirmed is written to disk, so that a restart can begin with it.
+//!
+//! A fetch runs beside the keeper, which goes on taking orders: whoever asks meanwhile waits for it,
+//! and the hard limit holds however long it takes.
 
+mod held;
 mod pace;
 mod unknown;
 
@@ -17,7 +21,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::fetch::FetchError;
@@ -28,15 +33,17 @@ use super::status::KeyStatus;
 use crate::clock::UnixTime;
 use crate::config::FreshnessSettings;
 use crate::gateway::Gateway;
-use crate::keys::{KeyRequest, KeySet, Thumbprint, jwks};
-use crate::observe::audit::KeyEvent;
+use crate::keys::{KeyRequest, KeySet, Thumbprint};
 use crate::policy::{Issuer, IssuerId};
 
+use held::Held;
 use pace::Pace;
 use unknown::Unknown;
 
-/// Exposed keys that are remembered of one issuer. Beyond that it gets no new keys at all.
-const DISTRUSTED_MAX: usize = 1024;
+/// Requests that wait for one fetch; more are answered at once by what is known.
+const WAITING_MAX: usize = 16_384;
+/// The same failure is written to the log again after this.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// What a keeper is told.
 #[derive(Debug)]
@@ -67,14 +74,19 @@ pub(crate) struct BegunKeys {
     pub(crate) age: Duration,
 }
 
-/// The set in use.
+/// A fetch that runs, and who waits for it.
 #[derive(Debug)]
-struct Held {
-    keys: Arc<KeySet>,
-    document: Bytes,
-    seen_at: UnixTime,
-    /// The hard limit; a file has none.
-    expires: Option<Instant>,
+struct Running {
+    fetch: JoinHandle<Result<Fetched, FetchError>>,
+    started: Instant,
+    /// They asked before it began: it is their answer.
+    waiting: Vec<KeyRequest>,
+    /// They asked after it began: it may have what they want, or they may have another.
+    joined: Vec<KeyRequest>,
+    told: Vec<oneshot::Sender<Result<(), FetchError>>>,
+    /// Another fetch is wanted after it, by an operator or because the file changed again.
+    again: bool,
+    told_next: Vec<oneshot::Sender<Result<(), FetchError>>>,
 }
 
 /// Keeps the keys of one issuer.
@@ -85,7 +97,9 @@ pub(crate) struct Keeper<S> {
     rules: Arc<Issuer>,
     status: Arc<KeyStatus>,
     stale_max: Option<Duration>,
-    source: S,
+    place: String,
+    source: Arc<Mutex<S>>,
+    running: Option<Running>,
     held: Option<Held>,
     /// The set in use is the document that the source gave last: only then is "the same as the last
     /// time" good news.
@@ -95,7 +109,9 @@ pub(crate) struct Keeper<S> {
     /// `None`: not before somebody asks.
     next: Option<Instant>,
     unknown: Unknown,
-    save: watch::Sender<Option<Record>>,
+    /// The failure that was last written to the log, and when.
+    told: Option<(FetchError, Instant)>,
+    save: watch::Sender<Record>,
 }
 
 impl<S: KeySource> Keeper<S> {
@@ -108,7 +124,7 @@ impl<S: KeySource> Keeper<S> {
         (settings, on_demand): (&FreshnessSettings, bool),
         source: S,
         beginning: Beginning,
-        save: watch::Sender<Option<Record>>,
+        save: watch::Sender<Record>,
     ) -> Self {
         let now = Instant::now();
         let begun = beginning.keys.is_some();
@@ -127,13 +143,16 @@ impl<S: KeySource> Keeper<S> {
             rules,
             status,
             stale_max: settings.stale_max,
-            source,
+            place: source.place().to_owned(),
+            source: Arc::new(Mutex::new(source)),
+            running: None,
             held,
             newest_in_use: false,
             distrusted: beginning.distrusted,
             pace: Pace::new(settings.refresh, settings.unknown_kid_gap),
             next: (begun || !on_demand).then_some(now),
             unknown: Unknown::new(settings.unknown_kid_gap),
+            told: None,
             save,
         };
         keeper.note();
@@ -144,185 +163,152 @@ impl<S: KeySource> Keeper<S> {
     pub(crate) async fn keep(mut self, mut orders: mpsc::Receiver<Order>) {
         loop {
             let expires = self.held.as_ref().and_then(|held| held.expires);
-            let wake = [self.next, expires].into_iter().flatten().min();
+            let next = self.next.filter(|_| self.running.is_none());
             tokio::select! {
                 biased;
-                () = sleep_until(wake) => {
-                    self.expire();
-                    if self.next.is_some_and(|next| Instant::now() >= next) {
-                        let _ = self.fetch().await;
-                    }
-                }
+                () = sleep_until(expires) => self.expire(),
+                fetched = finished(&mut self.running) => self.finish(fetched),
+                () = sleep_until(next) => self.start(Vec::new(), Vec::new(), false),
                 order = orders.recv() => match order {
-                    Some(Order::Find(question)) => self.find(question).await,
-                    Some(Order::Look) => _ = self.fetch().await,
-                    Some(Order::Refresh(answer)) => {
-                        let result = self.fetch().await;
-                        // Whoever asked may have gone.
-                        let _ = answer.send(result);
-                    }
+                    Some(Order::Find(question)) => self.find(question),
+                    Some(Order::Look) => self.again(None),
+                    Some(Order::Refresh(answer)) => self.again(Some(answer)),
                     None => return,
                 },
             }
         }
     }
 
-    async fn find(&mut self, question: KeyRequest) {
-        let known = |held: &Option<Held>| {
-            let kid = question.kid.as_deref();
-            let keys = held.as_ref().map(|held| &held.keys);
-            keys.is_some_and(|keys| kid.is_some_and(|kid| keys.has_kid(kid)))
-        };
-        // A fetch for somebody else may have brought it.
-        if self.held.is_none() {
-            // The first set, or the one after the hard limit: failures set the pace, not tokens.
-            if self.next.is_none_or(|next| Instant::now() >= next) {
-                let _ = self.fetch().await;
-            }
-        } else if !known(&self.held) {
-            self.status.unknown_kids.fetch_add(1, Ordering::Relaxed);
-            if self.unknown.may_ask(&question.kid) {
-                let fetched = self.fetch().await.is_ok();
-                // A failed fetch says nothing about the key id.
-                if fetched && !known(&self.held) {
-                    self.unknown.remember(question.kid);
-                }
-            }
-        }
-        // The asker may have given up waiting.
-        let _ = question.answer.send(());
+    fn knows(&self, question: &KeyRequest) -> bool {
+        let keys = self.held.as_ref().map(|held| &held.keys);
+        let kid = question.kid.as_deref();
+        keys.is_some_and(|keys| kid.is_some_and(|kid| keys.has_kid(kid)))
     }
 
-    /// Fetches once.
-    async fn fetch(&mut self) -> Result<(), FetchError> {
-        let pass = self.gate.enter(self.source.origin()).await;
-        let started = Instant::now();
+    fn find(&mut self, question: KeyRequest) {
+        if self.knows(&question) {
+            // A fetch for somebody else has brought it.
+            return answer(question);
+        }
+        if self.held.is_some() {
+            self.status.unknown_kids.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(running) = &mut self.running {
+            if running.waiting.len() + running.joined.len() < WAITING_MAX {
+                running.joined.push(question);
+            }
+            return;
+        }
+        let may_ask = match &self.held {
+            Some(_) => self.unknown.may_ask(&question.kid),
+            // The first set, or the one after the hard limit: failures set the pace, not tokens.
+            None => self.next.is_none_or(|next| Instant::now() >= next),
+        };
+        if may_ask {
+            self.start(vec![question], Vec::new(), false);
+        } else {
+            answer(question);
+        }
+    }
+
+    /// A fetch that begins after this moment.
+    fn again(&mut self, told: Option<oneshot::Sender<Result<(), FetchError>>>) {
+        match &mut self.running {
+            None => self.start(Vec::new(), told.into_iter().collect(), true),
+            Some(running) => {
+                running.again = true;
+                running.told_next.extend(told);
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        waiting: Vec<KeyRequest>,
+        told: Vec<oneshot::Sender<Result<(), FetchError>>>,
+        anew: bool,
+    ) {
         let in_use = self.newest_in_use && self.held.is_some();
-        let fetched = self.source.fetch(in_use).await;
-        self.status.durations.observe(started.elapsed());
-        drop(pass);
+        let (gate, source) = (Arc::clone(&self.gate), Arc::clone(&self.source));
+        let fetch = tokio::spawn(async move {
+            let mut source = source.lock().await;
+            let _pass = gate.enter(source.origin()).await;
+            source.fetch(in_use, anew).await
+        });
+        self.running = Some(Running {
+            fetch,
+            started: Instant::now(),
+            waiting,
+            joined: Vec::new(),
+            told,
+            again: false,
+            told_next: Vec::new(),
+        });
+    }
+
+    fn finish(&mut self, fetched: Result<Fetched, FetchError>) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        self.status.durations.observe(running.started.elapsed());
         let result = fetched.and_then(|fetched| self.take_in(fetched));
+        let now = self.gateway.clock.now();
         match &result {
             Ok(wait) => {
                 self.next = Some(Instant::now() + *wait);
-                self.status.succeeded(self.gateway.clock.now());
+                self.told = None;
+                self.status.succeeded(now);
             }
             Err(error) => {
                 let wait = self.pace.after_failure();
                 self.next = Some(Instant::now() + wait);
-                self.status.failed(self.gateway.clock.now(), error);
-                tracing::warn!(issuer = %self.status.name, from = self.source.place(), %error, "the issuer's keys were not fetched; trying again");
+                self.status.failed(now, error);
+                if self.is_news(error) {
+                    tracing::warn!(issuer = %self.status.name, from = self.place, %error, "the issuer's keys were not renewed; trying again");
+                }
             }
         }
         self.expire();
         self.note();
-        result.map(drop)
-    }
-
-    /// Takes what the source gave; how long to wait before the next fetch.
-    fn take_in(&mut self, fetched: Fetched) -> Result<Duration, FetchError> {
-        let now = self.gateway.clock.now();
-        if let Some(date) = fetched.date {
-            self.status.note_clock(date, now);
-        }
-        if let Some(document) = fetched.document {
-            self.newest_in_use = false;
-            let published = jwks::read(&document, self.rules.algorithms, &self.distrusted)?;
-            self.status.note_skipped(&published.skipped);
-            self.distrust(&published.exposed)?;
-            let (keys, _) = published.into_set()?;
-            self.replace(keys, document);
-            self.newest_in_use = true;
-        }
-        if let Some(held) = &mut self.held {
-            held.seen_at = now;
-            held.expires = self.stale_max.map(|limit| Instant::now() + limit);
-        }
-        self.publish();
-        self.save_record();
-        Ok(self.pace.after_success(fetched.fresh_for))
-    }
-
-    /// Puts a set in the place of the last. An equal one keeps its place, and with it everything
-    /// that was verified by it.
-    fn replace(&mut self, keys: KeySet, document: Bytes) {
-        let last = self.held.take();
-        let keys = match last {
-            Some(last) if last.keys.same_keys(&keys) => last.keys,
-            last => {
-                self.unknown.forget();
-                let last = last.as_ref().map(|held| &*held.keys);
-                self.tell("replaced", last, Some(&keys));
-                Arc::new(keys)
+        let result = result.map(drop);
+        for question in running.waiting {
+            // A failed fetch says nothing about the key id.
+            if result.is_ok() && self.held.is_some() && !self.knows(&question) {
+                self.unknown.remember(question.kid.clone());
             }
-        };
-        self.held = Some(Held {
-            keys,
-            document,
-            seen_at: self.gateway.clock.now(),
-            expires: None,
-        });
-    }
-
-    /// Keys that lie in the open are never trusted again, wherever they stand.
-    fn distrust(&mut self, exposed: &[Thumbprint]) -> Result<(), FetchError> {
-        let before = self.distrusted.len();
-        if before + exposed.len() > DISTRUSTED_MAX {
-            return Err(FetchError::TooManyExposed);
+            answer(question);
         }
-        self.distrusted.extend(exposed);
-        if self.distrusted.len() == before {
-            return Ok(());
+        for told in running.told {
+            // Whoever asked may have gone.
+            let _ = told.send(result.clone());
         }
-        tracing::error!(issuer = %self.status.name, from = self.source.place(), keys = self.distrusted.len() - before, "the issuer publishes private keys; they are never trusted again");
-        if let Some(held) = self.held.take() {
-            let rest = jwks::read(&held.document, self.rules.algorithms, &self.distrusted);
-            let rest = rest.ok().and_then(|published| published.into_set().ok());
-            match rest {
-                Some((keys, _)) if keys.same_keys(&held.keys) => self.held = Some(held),
-                rest => {
-                    let keys = rest.map(|(keys, _)| Arc::new(keys));
-                    self.tell("exposed", Some(&held.keys), keys.as_deref());
-                    self.held = keys.map(|keys| Held { keys, ..held });
-                }
+        if running.again {
+            self.start(Vec::new(), running.told_next, true);
+        }
+        for question in running.joined {
+            if self.held.is_none() {
+                answer(question);
+            } else if let Some(next) = self.running.as_mut().filter(|_| result.is_ok()) {
+                next.waiting.push(question);
+            } else if self.knows(&question)
+                || result.is_err()
+                || !self.unknown.may_ask(&question.kid)
+            {
+                answer(question);
+            } else {
+                self.start(vec![question], Vec::new(), false);
             }
-            self.publish();
-        }
-        self.save_record();
-        Ok(())
-    }
-
-    /// Past the hard limit the last good set is not good any more.
-    fn expire(&mut self) {
-        let over = |held: &mut Held| {
-            held.expires
-                .is_some_and(|expires| Instant::now() >= expires)
-        };
-        if let Some(held) = self.held.take_if(over) {
-            tracing::error!(issuer = %self.status.name, from = self.source.place(), "the issuer's keys are too old to be used");
-            self.tell("expired", Some(&held.keys), None);
-            self.publish();
-            self.note();
         }
     }
 
-    fn publish(&self) {
-        let store = &self.gateway.policy;
-        let keys = self.held.as_ref().map(|held| Arc::clone(&held.keys));
-        let seen_at = self.held.as_ref().map(|held| held.seen_at);
-        store.publish(store.load().with_keys(self.id, keys, seen_at));
-    }
-
-    fn save_record(&self) {
-        let held = self.held.as_ref();
-        let record = Record::new(
-            &self.rules.issuer,
-            self.source.place(),
-            held.map(|held| (held.seen_at, &*held.document)),
-            &self.distrusted,
-        );
-        // The writer takes the newest; without one nothing is kept.
-        let _ = self.save.send(record);
+    /// Whether a failure is to be told: another one than the last, or again after a while.
+    fn is_news(&mut self, error: &FetchError) -> bool {
+        let told = self.told.as_ref();
+        if told.is_some_and(|(last, at)| last == error && at.elapsed() < TELL_AGAIN) {
+            return false;
+        }
+        self.told = Some((error.clone(), Instant::now()));
+        true
     }
 
     /// What readiness and the admin listener show.
@@ -337,20 +323,21 @@ impl<S: KeySource> Keeper<S> {
         self.status
             .note_times(at(self.next), at(expires), self.distrusted.len());
     }
+}
 
-    /// Writes which keys came and went to log and audit.
-    fn tell(&self, action: &'static str, last: Option<&KeySet>, next: Option<&KeySet>) {
-        let names = |of: Option<&KeySet>, not_in: Option<&KeySet>| -> Vec<String> {
-            let keys = of.into_iter().flat_map(KeySet::iter);
-            keys.filter(|key| !not_in.is_some_and(|other| other.holds(key)))
-                .map(|key| key.kid().unwrap_or("without kid").to_owned())
-                .collect()
-        };
-        let (came, went) = (names(next, last), names(last, next));
-        let keys = next.map_or(0, KeySet::len);
-        tracing::info!(issuer = %self.status.name, action, keys, came = came.len(), went = went.len(), "the issuer's keys changed");
-        let event = KeyEvent::new(&self.status.name, action, keys, &came, &went);
-        self.gateway.audit.keys(self.gateway.clock.now(), &event);
+fn answer(question: KeyRequest) {
+    // The asker may have given up waiting.
+    let _ = question.answer.send(());
+}
+
+/// What the running fetch gave; never, if none runs. A fetch that panics is one that failed.
+async fn finished(running: &mut Option<Running>) -> Result<Fetched, FetchError> {
+    match running {
+        Some(running) => match (&mut running.fetch).await {
+            Ok(fetched) => fetched,
+            Err(_) => Err(FetchError::Broken),
+        },
+        None => std::future::pending().await,
     }
 }
 

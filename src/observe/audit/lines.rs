@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::observe::shown::shown;
+
 /// What is kept of a `kid`, which is the sender's to choose.
 pub(super) const KID_CHARS_MAX: usize = 64;
 
@@ -112,28 +114,4 @@ pub(super) struct DecisionLine<'a> {
     pub(super) upstream_status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cause: Option<&'a str>,
-}
-
-/// Text of the sender's choice, made safe for a log line: printable ASCII, escaped and cut.
-pub(super) fn shown(text: &str, chars_max: usize) -> String {
-    let mut out: String = text
-        .chars()
-        .take(chars_max)
-        .flat_map(char::escape_default)
-        .collect();
-    if text.chars().count() > chars_max {
-        out.push_str("...");
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_senders_text_cannot_break_the_line() {
-        assert_eq!(shown("a\"b\n\u{202e}", 64), "a\\\"b\\n\\u{202e}");
-        assert_eq!(shown(&"x".repeat(100), 64).len(), 67);
-    }
 }

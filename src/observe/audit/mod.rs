@@ -14,10 +14,10 @@ use std::thread::JoinHandle;
 
 use serde::Serialize;
 
-use super::{Exchange, Labels, Outcome};
+use super::{Exchange, Labels, Outcome, shown};
 use crate::clock::UnixTime;
 
-use lines::{ChangeLine, DecisionLine, KID_CHARS_MAX, shown};
+use lines::{ChangeLine, DecisionLine, KID_CHARS_MAX};
 
 pub(crate) use lines::{AdminEvent, KeyEvent, SelectorNotes};
 

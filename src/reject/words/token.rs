@@ -231,8 +231,8 @@ fn key_unknown<'a>(
             "The token says that it comes from one issuer and is signed by another: two environments are mixed.",
         ),
         None => plain(
-            "The issuer does not publish the key that the token names.",
-            "The issuer may have rotated its keys, or the token is of another environment. Get a new one.",
+            "The issuer's keys, as the gateway last saw them, do not have the key that the token names.",
+            "If the issuer has rotated its keys just now, send the request again in half a minute. If not, the token is old or of another environment: get a new one.",
         ),
     };
     words.extras.keys_checked_at = issuer

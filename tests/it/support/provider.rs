@@ -36,6 +36,8 @@ struct State {
     /// What the introspection endpoint says of a token.
     tokens: BTreeMap<String, Value>,
     questions: Vec<Question>,
+    /// Questions about tokens that begin so are not answered.
+    held: Option<String>,
 }
 
 #[derive(Clone)]
@@ -134,6 +136,11 @@ impl Provider {
         self.state.lock().expect("the state").documents.remove(path);
     }
 
+    /// Leaves questions about tokens with this beginning without an answer; `None` answers all.
+    pub fn hold(&self, beginning: Option<&str>) {
+        self.state.lock().expect("the state").held = beginning.map(str::to_owned);
+    }
+
     pub fn asked(&self, path: &str) -> usize {
         let state = self.state.lock().expect("the state");
         state.asked.get(path).copied().unwrap_or_default()
@@ -163,7 +170,12 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<Mute
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.expect("a body").to_bytes();
-            Ok::<_, Infallible>(answer(&state, &parts, &body))
+            let response = answer(&state, &parts, &body);
+            let form = String::from_utf8_lossy(&body).into_owned();
+            while is_held(&state, &form) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            Ok::<_, Infallible>(response)
         }
     });
     let server = hyper::server::conn::http1::Builder::new();
@@ -202,6 +214,12 @@ fn answer(state: &Mutex<State>, parts: &Parts, body: &[u8]) -> Response<Full<Byt
         *response.body_mut() = Full::default();
     }
     response
+}
+
+fn is_held(state: &Mutex<State>, form: &str) -> bool {
+    let state = state.lock().expect("the state");
+    let held = state.held.as_ref();
+    held.is_some_and(|beginning| form.contains(&format!("token={beginning}")))
 }
 
 fn introspect(state: &mut State, parts: &Parts, body: &[u8]) -> Response<Full<Bytes>> {

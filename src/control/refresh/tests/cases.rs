@@ -28,7 +28,7 @@ async fn an_outage_is_survived_until_the_hard_limit_and_not_beyond() {
     pass(STALE_MAX - Duration::from_secs(1)).await;
     assert_eq!(world.kids(), Some(vec!["a".to_owned()]), "good to the last");
     let (_, error) = world.status.notes().failed.expect("an error");
-    assert_eq!(error, FetchError::Unreachable);
+    assert_eq!(error, FetchError::Broken);
     pass(Duration::from_secs(2)).await;
     assert_eq!(world.kids(), None, "too old");
     // It comes back by itself, within the longest pause between tries.
@@ -100,10 +100,10 @@ async fn an_exposed_key_goes_at_once_and_never_comes_back() {
     assert_eq!(world.kids(), None);
     assert_eq!(world.status.notes().distrusted, 2);
     // A restart remembers.
-    let record = world.records.borrow_and_update().clone().expect("a record");
+    let record = world.records.borrow_and_update().clone();
     let beginning = Beginning {
         keys: None,
-        distrusted: record.distrusted(),
+        distrusted: record.exposed,
     };
     let world = World::start_with(&[keys.set(&["a", "b"])], beginning, false);
     settle().await;
@@ -205,5 +205,101 @@ async fn a_saved_set_serves_for_the_rest_of_its_time() {
     assert!(world.status.notes().stale_at.is_some());
     pass(Duration::from_secs(2)).await;
     assert!(world.status.notes().stale_at.is_none(), "expired on time");
+    assert_eq!(world.kids(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_during_a_slow_fetch_waits_for_it_and_nobody_is_dropped() {
+    let keys = Keys::new(&["a", "b"]);
+    let world = World::start(&[keys.set(&["a"])]);
+    settle().await;
+    let second = Duration::from_secs(1);
+    world.then(&[Does::Slowly(keys.document(&["a", "b"]), second)]);
+    let askers: Vec<_> = (0..3000).map(|_| world.find("b")).collect();
+    let mut running: Vec<_> = askers.into_iter().map(Box::pin).collect();
+    let mut slowest = Duration::ZERO;
+    for asker in &mut running {
+        slowest = slowest.max(asker.await);
+    }
+    assert!(slowest <= second + second / 2, "{slowest:?}");
+    assert_eq!(world.asked(), 2, "one fetch for all");
+    assert_eq!(world.kids().map(|kids| kids.len()), Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_during_a_fetch_that_began_before_gets_one_of_their_own() {
+    let keys = Keys::new(&["a", "b"]);
+    let world = World::start(&[keys.set(&["a"])]);
+    settle().await;
+    let second = Duration::from_secs(1);
+    // The first fetch began before `b` was published and does not bring it.
+    world.then(&[
+        Does::Slowly(keys.document(&["a"]), second),
+        keys.set(&["a", "b"]),
+    ]);
+    let forged = world.find("forged");
+    let real = async {
+        tokio::time::sleep(second / 2).await;
+        world.find("b").await;
+        assert_eq!(world.kids().map(|kids| kids.len()), Some(2));
+    };
+    tokio::join!(forged, real);
+    assert_eq!(world.asked(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hard_limit_holds_while_a_fetch_hangs() {
+    let keys = Keys::new(&["a"]);
+    let forever = Does::Slowly(keys.document(&["a"]), STALE_MAX * 10);
+    let world = World::start(&[keys.set(&["a"]), forever]);
+    settle().await;
+    pass(STALE_MAX - Duration::from_secs(1)).await;
+    assert_eq!(world.kids(), Some(vec!["a".to_owned()]));
+    pass(Duration::from_secs(2)).await;
+    assert_eq!(world.kids(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_a_removed_key_do_not_use_up_the_next_rotations_fetches() {
+    let keys = Keys::new(&["a", "b", "c", "d"]);
+    let world = World::start(&[keys.set(&["a"])]);
+    settle().await;
+    world.then(&[keys.set(&["b"])]);
+    world.find("b").await;
+    for _ in 0..100 {
+        world.find("a").await;
+    }
+    assert_eq!(world.asked(), 2, "a is known to be gone");
+    world.then(&[keys.set(&["c"])]);
+    world.find("c").await;
+    assert_eq!(world.kids(), Some(vec!["c".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_exposes_more_keys_than_can_be_remembered_is_not_trusted() {
+    let keys = Keys::new(&["a", "z"]);
+    let distrusted = (0..1023_u32).map(|n| {
+        let mut print = [0; 32];
+        print[..4].copy_from_slice(&n.to_be_bytes());
+        Thumbprint(print)
+    });
+    let beginning = Beginning {
+        keys: None,
+        distrusted: distrusted.collect(),
+    };
+    let world = World::start_with(&[keys.set(&["a", "z"])], beginning, false);
+    settle().await;
+    assert_eq!(world.kids().map(|kids| kids.len()), Some(2));
+    world.then(&[keys.with_private_part(&["z"], "a")]);
+    assert!(
+        world.refresh().await.is_ok(),
+        "the last that can be remembered"
+    );
+    assert_eq!(world.kids(), Some(vec!["z".to_owned()]));
+    world.then(&[keys.with_private_part(&["a"], "z")]);
+    assert_eq!(world.refresh().await, Err(FetchError::TooManyExposed));
+    assert_eq!(world.kids(), None);
+    world.then(&[keys.set(&["z"])]);
+    assert_eq!(world.refresh().await, Err(FetchError::TooManyExposed));
     assert_eq!(world.kids(), None);
 }

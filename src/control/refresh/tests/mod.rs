@@ -15,6 +15,7 @@ use crate::config::{IssuerSettings, KeySourceSettings};
 use crate::develop::DevelopmentKey;
 use crate::http::headers::ReservedNames;
 use crate::keys::KeyRequests;
+use crate::keys::jwks;
 use crate::oauth::Algorithm;
 use crate::observe::audit::{AuditSettings, SubjectPolicy};
 use crate::observe::{Audit, Labels};
@@ -44,6 +45,7 @@ enum Does {
     Fails,
     Hangs,
     Same,
+    Slowly(String, Duration),
 }
 
 #[derive(Clone, Debug)]
@@ -64,7 +66,7 @@ impl KeySource for Double {
         Some("login.test")
     }
 
-    async fn fetch(&mut self, in_use: bool) -> Result<Fetched, FetchError> {
+    async fn fetch(&mut self, in_use: bool, _: bool) -> Result<Fetched, FetchError> {
         self.0.asked.fetch_add(1, Ordering::SeqCst);
         let does = {
             let mut does = self.0.does.lock().expect("the script");
@@ -83,7 +85,11 @@ impl KeySource for Double {
         match does {
             Does::Gives(document) => fetched(Some(document), None),
             Does::Says(document, fresh_for) => fetched(Some(document), Some(fresh_for)),
-            Does::Fails => Err(FetchError::Unreachable),
+            Does::Slowly(document, wait) => {
+                tokio::time::sleep(wait).await;
+                fetched(Some(document), None)
+            }
+            Does::Fails => Err(FetchError::Broken),
             Does::Hangs => {
                 tokio::time::sleep(Duration::from_secs(3)).await;
                 Err(FetchError::Timeout)
@@ -101,7 +107,7 @@ struct World {
     shared: Arc<Shared>,
     orders: mpsc::Sender<Order>,
     status: Arc<KeyStatus>,
-    records: watch::Receiver<Option<Record>>,
+    records: watch::Receiver<Record>,
 }
 
 impl World {
@@ -119,7 +125,7 @@ impl World {
         let gateway = gateway(&rules);
         let shared = Arc::new(Shared::default());
         *shared.does.lock().expect("the script") = does.iter().cloned().collect();
-        let (save, records) = watch::channel(None);
+        let (save, records) = watch::channel(Record::default());
         let (orders, received) = mpsc::channel(256);
         let freshness = FreshnessSettings {
             refresh: REFRESH,

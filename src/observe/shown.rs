@@ -1,0 +1,32 @@
+//! Text that somebody else chose, made safe for a log line, a page or a terminal.
+
+/// Printable ASCII stays; everything else is escaped. What is longer than the bound is cut.
+pub(crate) fn shown(text: &str, chars_max: usize) -> String {
+    let mut out = String::new();
+    for (count, char) in text.chars().enumerate() {
+        if count == chars_max {
+            out.push_str("...");
+            break;
+        }
+        match char {
+            ' '..='~' if char != '\\' => out.push(char),
+            _ => out.extend(char.escape_default()),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_senders_text_cannot_break_a_line_or_a_terminal() {
+        assert_eq!(shown("it's \"a\"", 64), "it's \"a\"");
+        assert_eq!(
+            shown("a\\b\n\u{202e}\u{1b}[2J", 64),
+            "a\\\\b\\n\\u{202e}\\u{1b}[2J"
+        );
+        assert_eq!(shown(&"x".repeat(100), 64).len(), 67);
+    }
+}
