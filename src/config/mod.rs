@@ -50,9 +50,8 @@ pub fn load(path: &Path) -> (Option<Config>, Report) {
 /// # Errors
 /// The faults that keep that from being known.
 pub(crate) fn admin_place(path: &Path) -> Result<AdminPlace, Report> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(_) => return Err(load(path).1),
+    let Ok(text) = std::fs::read_to_string(path) else {
+        return Err(load(path).1);
     };
     let mut report = Report::new(path, text);
     let text = report.text().to_owned();

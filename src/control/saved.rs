@@ -229,14 +229,12 @@ impl SavedKeys {
                 continue;
             }
             let (folder, before) = (self.clone(), last.clone());
-            let (record, written) = match tokio::task::spawn_blocking(move || {
+            let writing = tokio::task::spawn_blocking(move || {
                 let written = folder.write(&record, &before);
                 (record, written)
-            })
-            .await
-            {
-                Ok(done) => done,
-                Err(_) => continue,
+            });
+            let Ok((record, written)) = writing.await else {
+                continue;
             };
             // What was not written is tried again with the next record.
             if written.is_ok() {
