@@ -39,6 +39,9 @@ pub(crate) use parts::policy;
 /// for its word about an opaque token.
 const ISSUER_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// What control is doing with the disk may take this long at the end.
+const CONTROL_END_MAX: Duration = Duration::from_secs(2);
+
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -335,6 +338,8 @@ fn control_thread(
                 tokio::spawn(control);
                 let _ = stopped.await;
             });
+            // What hangs on a disk or a name server must not keep the process alive.
+            runtime.shutdown_timeout(CONTROL_END_MAX);
         })
 }
 

@@ -1,9 +1,9 @@
 //! What the gateway needs of the system before it starts: the state folder, the admin token, and
 //! descriptors.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use base64::Engine;
@@ -21,7 +21,8 @@ pub(super) fn admin_token(config: &Config) -> Result<Secret, StartError> {
         move |source| StartError::State { path, source }
     };
     let folder = &config.state_dir;
-    std::fs::create_dir_all(folder).map_err(state(folder))?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(state(folder))?;
     // The folder is needed later, perhaps at night: find out now.
     tempfile::tempfile_in(folder).map_err(state(folder))?;
     if let Some(token) = &config.admin.token {

@@ -141,7 +141,7 @@ pub(super) async fn judge(
                 (Introspection::Active(members), _) => {
                     let claims = Arc::unwrap_or_clone(members);
                     let known = Arc::new(active(ask, issuer, claims));
-                    cache.remember_active(digest, ask.now, &known);
+                    cache.insert(digest, Arc::clone(&known));
                     Some(known)
                 }
                 (Introspection::Inactive, _) => {
@@ -247,14 +247,6 @@ impl TokenCache {
             _ if self.is_inactive(digest, now) => Word::Inactive,
             Some(_) => Word::Old,
             None => Word::None,
-        }
-    }
-
-    fn remember_active(&self, digest: TokenDigest, now: UnixTime, known: &Arc<Verified>) {
-        if known.introspected_until.is_some_and(|until| now < until) {
-            self.insert(digest, Arc::clone(known));
-        } else {
-            self.forget(&digest);
         }
     }
 }

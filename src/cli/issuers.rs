@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Outcome;
 use super::admin_client::{AdminArguments, AdminClient};
-use super::output::data;
+use super::output::{Code, Failure, data};
 use crate::observe::shown;
 
 const ISSUERS: &str = "/api/v1/issuers";
@@ -60,6 +60,10 @@ pub(super) fn issuers(arguments: &IssuersArguments) -> Outcome {
             }
         }
         Some(IssuersCommand::Refresh { name, show }) => {
+            if name.contains(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)) {
+                let message = "a name has letters, digits, `-`, `_` and `.` here; ask the admin API for others";
+                return Err(Failure::new(Code::Usage, message));
+            }
             let client = AdminClient::find(&show.admin)?;
             let answer = client.send(Method::POST, &format!("{ISSUERS}/{name}/refresh"), None)?;
             if show.json {

@@ -33,7 +33,7 @@ use fetch::Trust;
 use gate::Gate;
 use introspect::Introspector;
 use key_source::ConfiguredSource;
-use refresh::{Beginning, BegunKeys, Keeper, Order};
+use refresh::{Beginning, BegunKeys, DISTRUSTED_MAX, Keeper, Order, Saving};
 use saved::Record;
 
 pub(crate) use fetch::FetchError;
@@ -118,6 +118,9 @@ fn beginning(
     }
     let distrusted = saved.exposed(&settings.rules.issuer)?;
     let read = |document: &[u8]| {
+        if distrusted.len() >= DISTRUSTED_MAX {
+            return Err(NoSet::TooManyExposed);
+        }
         jwks::read(document, settings.rules.algorithms, &distrusted)
             .and_then(jwks::Published::into_set)
             .map(|(keys, _)| Arc::new(keys))
@@ -276,10 +279,12 @@ impl Start {
             None,
             exposed,
         );
-        let (save, newest) = tokio::sync::watch::channel(nothing);
+        let (newest, records) = tokio::sync::watch::channel(nothing);
+        let (written, done) = tokio::sync::watch::channel(0);
+        let save = Saving { newest, done };
         let clock = Arc::clone(&self.gateway.clock);
         let writer = self.saved.clone();
-        tokio::spawn(writer.write_newest(newest, Arc::clone(&kept.status), clock));
+        tokio::spawn(writer.write_newest(records, written, Arc::clone(&kept.status), clock));
         let keeper: Keeper<ConfiguredSource> = Keeper::new(
             Arc::clone(&self.gateway),
             Arc::clone(&self.gate),

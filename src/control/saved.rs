@@ -9,9 +9,10 @@
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ const SET: &str = "json";
 const EXPOSED: &str = "exposed";
 /// Files that are being written; what is left of a crash is removed at the next start.
 const UNFINISHED: &str = "unfinished-";
+/// A record that could not be written is tried again after this.
+const WRITE_AGAIN: Duration = Duration::from_secs(5);
 /// More than the largest document that is taken, with everything around it.
 const FILE_BYTES_MAX: u64 = 40 * 1024 * 1024;
 
@@ -42,6 +45,8 @@ pub(crate) struct SavedKeys {
 /// What is kept of one issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
+    /// Which it is.
+    pub(super) serial: u64,
     issuer: String,
     set: Option<SavedSet>,
     /// Keys that were once published with their private part. In a file of their own, which is
@@ -79,6 +84,8 @@ pub(crate) enum NoSet {
     Future(UnixTime),
     #[error("no gateway has saved a set here")]
     None,
+    #[error("the issuer has exposed too many private keys to remember; nothing of it is trusted")]
+    TooManyExposed,
     #[error("the saved set has no usable key: {0}")]
     Unusable(String),
     #[error("the saved set came from another place")]
@@ -105,6 +112,7 @@ impl Record {
             })
         });
         Self {
+            serial: 0,
             issuer: issuer.to_owned(),
             set,
             exposed: exposed.clone(),
@@ -130,6 +138,10 @@ impl SavedKeys {
             .recursive(true)
             .mode(0o700)
             .create(&saved.folder)?;
+        if std::fs::metadata(&saved.folder)?.permissions().mode() & 0o002 != 0 {
+            let why = "everybody may write to its folder `keys`, and so plant keys";
+            return Err(io::Error::other(why));
+        }
         for entry in std::fs::read_dir(&saved.folder)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
@@ -199,7 +211,11 @@ impl SavedKeys {
         }
         match &record.set {
             Some(set) => self.put(&self.path(&record.issuer, SET), set),
-            None => Ok(()),
+            // What is not in use must not be used after a restart either.
+            None => match std::fs::remove_file(self.path(&record.issuer, SET)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
         }
     }
 
@@ -219,13 +235,26 @@ impl SavedKeys {
     pub(super) async fn write_newest(
         self,
         mut records: watch::Receiver<Record>,
+        done: watch::Sender<u64>,
         status: Arc<KeyStatus>,
         clock: Arc<dyn Clock>,
     ) {
         let mut last = records.borrow().clone();
-        while records.changed().await.is_ok() {
+        let mut failed = false;
+        loop {
+            let changed = tokio::select! {
+                changed = records.changed() => changed,
+                // What was not written is written when there is room again.
+                () = tokio::time::sleep(WRITE_AGAIN), if failed => Ok(()),
+            };
+            if changed.is_err() {
+                return;
+            }
             let record = records.borrow_and_update().clone();
+            let serial = record.serial;
+            last.serial = serial;
             if record == last {
+                let _ = done.send(serial);
                 continue;
             }
             let (folder, before) = (self.clone(), last.clone());
@@ -236,9 +265,11 @@ impl SavedKeys {
             let Ok((record, written)) = writing.await else {
                 continue;
             };
-            // What was not written is tried again with the next record.
-            if written.is_ok() {
+            failed = written.is_err();
+            if !failed {
                 last = record;
+                // Nobody may be waiting.
+                let _ = done.send(serial);
             }
             let written = written.map(|()| clock.now());
             status.note_saved(written.map_err(|error| error.to_string()));

@@ -12,6 +12,8 @@ use crate::observe::metrics::Durations;
 
 /// Skipped keys that the admin listener shows of one set.
 const SKIPPED_SHOWN_MAX: usize = 64;
+/// And that the log names.
+const SKIPPED_LOGGED_MAX: usize = 16;
 /// No answer of the provider had a `Date`.
 const UNKNOWN: i64 = i64::MIN;
 
@@ -144,11 +146,17 @@ impl KeyStatus {
     /// Keys of a set that are not used. Each set is told once in the log, not at every fetch.
     pub(super) fn note_skipped(&self, skipped: &[Skipped]) {
         self.skipped.store(skipped.len() as u64, Ordering::Relaxed);
+        let shown = skipped.get(..SKIPPED_SHOWN_MAX).unwrap_or(skipped);
         let mut notes = self.lock();
-        let news = notes.skipped != skipped;
-        notes.skipped = skipped.iter().take(SKIPPED_SHOWN_MAX).cloned().collect();
+        if notes.skipped == shown {
+            return;
+        }
+        notes.skipped = shown.to_vec();
         drop(notes);
-        for key in skipped.iter().filter(|_| news) {
+        if skipped.len() > SKIPPED_LOGGED_MAX {
+            tracing::warn!(issuer = %self.name, keys = skipped.len(), "many keys of the set are not used; the first are");
+        }
+        for key in shown.iter().take(SKIPPED_LOGGED_MAX) {
             tracing::warn!(issuer = %self.name, index = key.index, kid = key.shown_kid(), why = key.why, "a key of the set is not used");
         }
     }

@@ -40,15 +40,19 @@ pub(crate) enum JwksError {
     NotUtf8,
     #[error("this is PEM and no JWK set; public keys in PEM are named by `keys`")]
     Pem,
-    #[error("the JWK set has no usable key{}", first_of(.0))]
-    NoUsableKey(Vec<Skipped>),
+    #[error("the JWK set has no usable key{}", first_of(*why, *skipped))]
+    NoUsableKey {
+        /// Of the first that is there.
+        why: Option<&'static str>,
+        skipped: usize,
+    },
 }
 
-fn first_of(skipped: &[Skipped]) -> String {
-    match skipped {
-        [] => ": it is empty".to_owned(),
-        [key] => format!(": of its one key, {}", key.why),
-        [key, ..] => format!(": of the first of {}, {}", skipped.len(), key.why),
+fn first_of(why: Option<&str>, skipped: usize) -> String {
+    match (why, skipped) {
+        (None, _) => ": it is empty".to_owned(),
+        (Some(why), 1) => format!(": of its one key, {why}"),
+        (Some(why), _) => format!(": of the first of {skipped}, {why}"),
     }
 }
 
@@ -72,6 +76,8 @@ impl Skipped {
 pub(crate) struct Published {
     keys: Vec<VerificationKey>,
     pub(crate) skipped: Vec<Skipped>,
+    /// Keys of the set that lie in the same document with their private part.
+    pub(crate) exposed: HashSet<Thumbprint>,
 }
 
 impl Published {
@@ -86,7 +92,10 @@ impl Published {
     /// There are none.
     pub(crate) fn into_set(self) -> Result<(KeySet, Vec<Skipped>), JwksError> {
         if self.keys.is_empty() {
-            return Err(JwksError::NoUsableKey(self.skipped));
+            return Err(JwksError::NoUsableKey {
+                why: self.skipped.first().map(|key| key.why),
+                skipped: self.skipped.len(),
+            });
         }
         Ok((KeySet::new(self.keys), self.skipped))
     }
@@ -117,9 +126,10 @@ pub(crate) fn read(
             Category::Data | Category::Io => JwksError::NotASet,
         }
     })?;
-    let exposed = exposed(text).keys;
+    let exposed = exposed(text);
     let mut skipped = Vec::new();
     let mut taken: Vec<(usize, Kty, VerificationKey)> = Vec::new();
+    let mut named = HashSet::new();
     for (index, raw) in document.keys.iter().enumerate() {
         let members = Json::object(raw.get().as_bytes());
         let key = match members.as_ref().ok_or(NOT_AN_OBJECT) {
@@ -130,7 +140,11 @@ pub(crate) fn read(
         let key = key.and_then(|(kty, key)| {
             let known = key
                 .thumbprint()
-                .is_some_and(|print| exposed.contains(&print) || distrusted.contains(&print));
+                .is_some_and(|print| exposed.keys.contains(&print) || distrusted.contains(&print));
+            if key.kid().is_some_and(|kid| exposed.kids.contains(kid)) {
+                named.extend(key.thumbprint());
+                return Err(EXPOSED);
+            }
             if known { Err(EXPOSED) } else { Ok((kty, key)) }
         });
         match key {
@@ -167,6 +181,7 @@ pub(crate) fn read(
     Ok(Published {
         keys: keys.into_iter().map(|(_, _, key)| key).collect(),
         skipped,
+        exposed: named,
     })
 }
 

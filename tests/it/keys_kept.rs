@@ -368,7 +368,33 @@ fn a_state_folder_that_fills_up_costs_no_request() {
         let token = main.token().sign();
         assert_eq!(gateway.http1().get("/orders/1", &token).await.status, 200);
         assert!(gateway.is_ready().await);
+        // There is room again: nobody has to wait for the next fetch.
+        std::fs::create_dir(&folder).expect("a folder");
+        let written = async || gateway.issuer("main").await["save_error"].is_null();
+        eventually("it is written", written).await;
+        assert_eq!(sets_in(&folder), 1);
     });
+}
+
+#[test]
+fn a_key_file_that_is_no_file_does_not_hang_anybody() {
+    let upstream = Upstream::echo();
+    let (old, new) = (key("old"), key("new"));
+    let gateway = Bearward::usual(&old, &upstream).start();
+    let file = gateway.folder().join("main.json");
+    block_on(async {
+        std::fs::remove_file(&file).expect("a file");
+        let made = std::process::Command::new("mkfifo").arg(&file).status();
+        assert!(made.expect("mkfifo runs").success());
+        let told = async || {
+            let error = gateway.issuer("main").await["last_error"].clone();
+            error.to_string().contains("no regular file")
+        };
+        eventually("an error", told).await;
+        replace(&file, &set_of(&[&new]));
+        eventually("the new file", async || kids(&gateway).await == ["new"]).await;
+    });
+    let _ = gateway.stop();
 }
 
 fn replace(file: &Path, text: &str) {

@@ -13,8 +13,8 @@ use crate::keys::jwks::{self, Published};
 use crate::keys::{KeySet, Thumbprint};
 use crate::observe::audit::KeyEvent;
 
-/// Exposed keys that are remembered of one issuer. Beyond that nothing of it is trusted.
-const DISTRUSTED_MAX: usize = 1024;
+/// Exposed keys that are remembered of one issuer. With so many nothing of it is trusted any more.
+pub(crate) const DISTRUSTED_MAX: usize = 1024;
 
 /// The set in use.
 #[derive(Debug)]
@@ -42,10 +42,10 @@ impl<S: KeySource> Keeper<S> {
             self.replace(keys, document);
             self.newest_in_use = true;
         }
-        if let Some(held) = &mut self.held {
-            held.seen_at = now;
-            held.expires = self.stale_max.map(|limit| Instant::now() + limit);
-        }
+        // "The same as the last time", and that was given up meanwhile: it is to be sent once more.
+        let held = self.held.as_mut().ok_or(FetchError::Status(304))?;
+        held.seen_at = now;
+        held.expires = self.stale_max.map(|limit| Instant::now() + limit);
         self.publish();
         self.save_record();
         Ok(self.pace.after_success(fetched.fresh_for))
@@ -69,7 +69,7 @@ impl<S: KeySource> Keeper<S> {
                 let gone = last.into_iter().flat_map(KeySet::iter);
                 let gone = gone.filter_map(|key| key.kid());
                 for kid in gone.filter(|kid| !keys.has_kid(kid)) {
-                    self.unknown.remember(Some(kid.into()));
+                    self.unknown.note_gone(kid.into());
                 }
                 let action = if last.is_some() { "replaced" } else { "loaded" };
                 self.tell(action, last, Some(&keys));
@@ -94,32 +94,34 @@ impl<S: KeySource> Keeper<S> {
             named.filter_map(|key| key.thumbprint()).collect::<Vec<_>>()
         };
         let by_name = exposed.kids.iter().flat_map(|kid| of_held(kid));
+        let in_set = self.read(document).map(|published| published.exposed);
         let news: HashSet<Thumbprint> = by_name
             .chain(exposed.keys.iter().copied())
+            .chain(in_set.unwrap_or_default())
             .filter(|print| !self.distrusted.contains(print))
             .collect();
         if !news.is_empty() {
             tracing::error!(issuer = %self.status.name, from = self.place, keys = news.len(), "the issuer publishes private keys; they are never trusted again");
         }
+        let any_news = !news.is_empty();
         let room = DISTRUSTED_MAX.saturating_sub(self.distrusted.len());
         let too_many = news.len() > room || room == 0;
         self.distrusted.extend(news.into_iter().take(room));
         if let Some(held) = self.held.take() {
             let rest = self.read(&held.document).and_then(Published::into_set);
             match rest.ok().filter(|_| !too_many) {
-                Some((keys, _)) if keys.same_keys(&held.keys) => {
-                    self.held = Some(held);
-                    return Ok(());
-                }
+                Some((keys, _)) if keys.same_keys(&held.keys) => self.held = Some(held),
                 rest => {
                     let keys = rest.map(|(keys, _)| Arc::new(keys));
                     self.tell("exposed", Some(&held.keys), keys.as_deref());
                     self.held = keys.map(|keys| Held { keys, ..held });
+                    self.publish();
                 }
             }
-            self.publish();
         }
-        self.save_record();
+        if any_news {
+            self.save_record();
+        }
         if too_many {
             return Err(FetchError::TooManyExposed);
         }
@@ -150,13 +152,15 @@ impl<S: KeySource> Keeper<S> {
         store.publish(store.load().with_keys(self.id, keys, seen_at));
     }
 
-    fn save_record(&self) {
+    fn save_record(&mut self) {
         // A file is its own copy.
         let held = self.held.as_ref().filter(|_| self.stale_max.is_some());
         let set = held.map(|held| (held.seen_at, &*held.document));
-        let record = Record::new(&self.rules.issuer, &self.place, set, &self.distrusted);
+        let mut record = Record::new(&self.rules.issuer, &self.place, set, &self.distrusted);
+        self.serial += 1;
+        record.serial = self.serial;
         // The writer takes the newest.
-        let _ = self.save.send(record);
+        let _ = self.save.newest.send(record);
     }
 
     /// Writes which keys came and went to log and audit.

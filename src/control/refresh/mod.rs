@@ -36,14 +36,20 @@ use crate::gateway::Gateway;
 use crate::keys::{KeyRequest, KeySet, Thumbprint};
 use crate::policy::{Issuer, IssuerId};
 
+pub(crate) use held::DISTRUSTED_MAX;
 use held::Held;
 use pace::Pace;
 use unknown::Unknown;
 
 /// Requests that wait for one fetch; more are answered at once by what is known.
 const WAITING_MAX: usize = 16_384;
+/// Operators that wait for one fetch.
+const TOLD_MAX: usize = 64;
 /// The same failure is written to the log again after this.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// An operator's answer waits for the disk at most this long.
+const SAVE_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// What a keeper is told.
 #[derive(Debug)]
@@ -111,7 +117,17 @@ pub(crate) struct Keeper<S> {
     unknown: Unknown,
     /// The failure that was last written to the log, and when.
     told: Option<(FetchError, Instant)>,
-    save: watch::Sender<Record>,
+    /// Numbers the records that are to be written.
+    serial: u64,
+    save: Saving,
+}
+
+/// The way to the writer of records.
+#[derive(Debug)]
+pub(crate) struct Saving {
+    pub(crate) newest: watch::Sender<Record>,
+    /// The serial of the last record that was written.
+    pub(crate) done: watch::Receiver<u64>,
 }
 
 impl<S: KeySource> Keeper<S> {
@@ -124,7 +140,7 @@ impl<S: KeySource> Keeper<S> {
         (settings, on_demand): (&FreshnessSettings, bool),
         source: S,
         beginning: Beginning,
-        save: watch::Sender<Record>,
+        save: Saving,
     ) -> Self {
         let now = Instant::now();
         let begun = beginning.keys.is_some();
@@ -153,6 +169,7 @@ impl<S: KeySource> Keeper<S> {
             next: (begun || !on_demand).then_some(now),
             unknown: Unknown::new(settings.unknown_kid_gap),
             told: None,
+            serial: 0,
             save,
         };
         keeper.note();
@@ -217,7 +234,9 @@ impl<S: KeySource> Keeper<S> {
             None => self.start(Vec::new(), told.into_iter().collect(), true),
             Some(running) => {
                 running.again = true;
-                running.told_next.extend(told);
+                if running.told_next.len() < TOLD_MAX {
+                    running.told_next.extend(told);
+                }
             }
         }
     }
@@ -278,27 +297,42 @@ impl<S: KeySource> Keeper<S> {
             }
             answer(question);
         }
-        for told in running.told {
-            // Whoever asked may have gone.
-            let _ = told.send(result.clone());
-        }
+        self.tell_when_saved(running.told, result.clone());
         if running.again {
             self.start(Vec::new(), running.told_next, true);
         }
         for question in running.joined {
-            if self.held.is_none() {
+            if self.held.is_none() || self.knows(&question) {
                 answer(question);
             } else if let Some(next) = self.running.as_mut().filter(|_| result.is_ok()) {
                 next.waiting.push(question);
-            } else if self.knows(&question)
-                || result.is_err()
-                || !self.unknown.may_ask(&question.kid)
-            {
+            } else if result.is_err() || !self.unknown.may_ask(&question.kid) {
                 answer(question);
             } else {
                 self.start(vec![question], Vec::new(), false);
             }
         }
+    }
+
+    /// Answers operators once what came is on disk too: a key that they were told is burnt must be
+    /// so after a crash.
+    fn tell_when_saved(
+        &self,
+        told: Vec<oneshot::Sender<Result<(), FetchError>>>,
+        result: Result<(), FetchError>,
+    ) {
+        let (serial, mut done) = (self.serial, self.save.done.clone());
+        tokio::spawn(async move {
+            if !told.is_empty() {
+                let written = done.wait_for(|done| *done >= serial);
+                // A disk that does not take it is shown as `save_error`.
+                let _ = tokio::time::timeout(SAVE_WAIT_MAX, written).await;
+            }
+            for told in told {
+                // Whoever asked may have gone.
+                let _ = told.send(result.clone());
+            }
+        });
     }
 
     /// Whether a failure is to be told: another one than the last, or again after a while.

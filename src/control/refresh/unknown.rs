@@ -5,7 +5,7 @@
 //! within a bound, or until a new set comes: not longer, since a guessed key id of the next
 //! rotation must not keep that out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -22,6 +22,9 @@ type KeyId = Option<Box<str>>;
 pub(super) struct Unknown {
     gap: Duration,
     since: HashMap<KeyId, Instant>,
+    /// Those that a new set has just taken out: they may ask, but not for the last fetch in hand,
+    /// which the next rotation needs.
+    gone: HashSet<Box<str>>,
     tokens: u32,
     filled: Instant,
 }
@@ -32,6 +35,7 @@ impl Unknown {
         Self {
             gap,
             since: HashMap::new(),
+            gone: HashSet::new(),
             tokens: BUCKET,
             filled: Instant::now(),
         }
@@ -39,10 +43,18 @@ impl Unknown {
 
     /// Whether a fetch for this key id may be made now.
     pub(super) fn may_ask(&mut self, kid: &KeyId) -> bool {
-        match self.since.get(kid) {
-            Some(since) if since.elapsed() < self.gap => false,
-            _ => self.take_token(),
+        if self
+            .since
+            .get(kid)
+            .is_some_and(|since| since.elapsed() < self.gap)
+        {
+            return false;
         }
+        let least = match kid {
+            Some(kid) if self.gone.contains(kid) => BUCKET,
+            _ => 1,
+        };
+        self.take_token(least)
     }
 
     /// A fetch did not find this key id.
@@ -56,12 +68,21 @@ impl Unknown {
         }
     }
 
+    /// A new set has taken this key out.
+    pub(super) fn note_gone(&mut self, kid: Box<str>) {
+        if self.gone.len() < UNKNOWN_MAX {
+            self.gone.insert(kid);
+        }
+    }
+
     /// A new set came: what was unknown may be known.
     pub(super) fn forget(&mut self) {
         self.since.clear();
+        self.gone.clear();
     }
 
-    fn take_token(&mut self) -> bool {
+    /// Takes one of the fetches in hand, if there are so many.
+    fn take_token(&mut self, least: u32) -> bool {
         while self.tokens < BUCKET && self.filled.elapsed() >= self.gap {
             self.tokens += 1;
             self.filled += self.gap;
@@ -69,8 +90,10 @@ impl Unknown {
         if self.tokens == BUCKET {
             self.filled = Instant::now();
         }
-        let taken = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
+        let taken = self.tokens >= least;
+        if taken {
+            self.tokens -= 1;
+        }
         taken
     }
 }

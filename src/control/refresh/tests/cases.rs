@@ -303,3 +303,31 @@ async fn an_issuer_that_exposes_more_keys_than_can_be_remembered_is_not_trusted(
     assert_eq!(world.refresh().await, Err(FetchError::TooManyExposed));
     assert_eq!(world.kids(), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn not_modified_after_the_set_was_given_up_is_asked_for_anew() {
+    let keys = Keys::new(&["a"]);
+    let world = World::start(&[keys.set(&["a"]), Does::SlowlySame(STALE_MAX * 2)]);
+    settle().await;
+    pass(STALE_MAX * 2 + REFRESH).await;
+    let (_, error) = world.status.notes().failed.expect("a failure");
+    assert_eq!(error, FetchError::Status(304));
+    world.then(&[keys.set(&["a"])]);
+    pass(STALE_MAX * 2).await;
+    assert_eq!(world.kids(), Some(vec!["a".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forged_key_id_does_not_make_good_tokens_wait_for_a_second_fetch() {
+    let keys = Keys::new(&["a", "b"]);
+    let world = World::start(&[keys.set(&["a"])]);
+    settle().await;
+    let second = Duration::from_secs(1);
+    world.then(&[Does::Slowly(keys.document(&["a", "b"]), second)]);
+    let good = async {
+        tokio::time::sleep(second / 10).await;
+        let took = world.find("b").await;
+        assert!(took < second, "{took:?}");
+    };
+    let (_, _, ()) = tokio::join!(world.find("b"), world.find("forged"), good);
+}

@@ -46,6 +46,7 @@ enum Does {
     Hangs,
     Same,
     Slowly(String, Duration),
+    SlowlySame(Duration),
 }
 
 #[derive(Clone, Debug)]
@@ -88,6 +89,10 @@ impl KeySource for Double {
             Does::Slowly(document, wait) => {
                 tokio::time::sleep(wait).await;
                 fetched(Some(document), None)
+            }
+            Does::SlowlySame(wait) => {
+                tokio::time::sleep(wait).await;
+                fetched(None, None)
             }
             Does::Fails => Err(FetchError::Broken),
             Does::Hangs => {
@@ -140,7 +145,10 @@ impl World {
             (&freshness, on_demand),
             Double(Arc::clone(&shared)),
             beginning,
-            save,
+            Saving {
+                newest: save,
+                done: watch::channel(u64::MAX).1,
+            },
         );
         tokio::spawn(keeper.keep(received));
         Self {
