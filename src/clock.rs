@@ -27,6 +27,18 @@ impl UnixTime {
         }
     }
 
+    /// The time `micros` microseconds after the epoch.
+    #[must_use]
+    pub const fn from_micros(micros: i64) -> Self {
+        Self { micros }
+    }
+
+    /// Microseconds since the epoch.
+    #[must_use]
+    pub const fn micros(self) -> i64 {
+        self.micros
+    }
+
     /// A JSON number of seconds (RFC 7519 section 2, "Seconds Since the Epoch", may be
     /// fractional). `None` if it is negative or not finite.
     #[must_use]

@@ -19,6 +19,13 @@ pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
         let _ = writeln!(page, "[{}] {what}", if good { "ok" } else { "fail" });
     };
     line(!*admin.draining.borrow(), "not shutting down");
+    // It serves; routes that demand the list say so themselves.
+    let list = match admin.revocations.is_whole() {
+        true => format!("revocations: {}", admin.revocations.len()),
+        false => "revocations: a list of revocations was lost; see `bearward revocations list`"
+            .to_owned(),
+    };
+    line(true, &list);
     for ((status, introspection), issuer) in admin.issuers.iter().zip(policy.issuers()) {
         let name = &status.name;
         if status.source == SourceKind::Introspection {

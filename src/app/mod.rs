@@ -29,7 +29,7 @@ use crate::keys::KeyRequests;
 use crate::listen;
 use crate::observe::{Audit, Labels, Metrics};
 use crate::policy::{ListenerId, PolicyStore};
-use crate::revocation::{Kind, Revocations};
+use crate::revocation::Kind;
 use crate::secret::Secret;
 use crate::worker::{self, Drain};
 
@@ -207,8 +207,8 @@ pub fn start(
     };
     let (audit, audit_writer) = Audit::start(config.audit, labels.clone(), audit_out)?;
     let metrics = Arc::new(Metrics::new(labels, workers));
-    let revocations = Arc::new(Revocations::default());
     let state_lock = state::take_folder(&config)?;
+    let revocations = Arc::new(state::revocations(&config, clock.now())?);
     let saved = state::saved_keys(&config)?;
     let issuers = std::mem::take(&mut config.issuers);
     let (issuers, orders) = control::prepare(issuers, &saved, clock.now())

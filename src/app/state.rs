@@ -10,8 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::StartError;
+use crate::clock::UnixTime;
 use crate::config::Config;
 use crate::control::SavedKeys;
+use crate::revocation::Revocations;
 use crate::secret::Secret;
 
 /// The configured token, or the one in the state folder, made on the first start.
@@ -54,6 +56,19 @@ pub(super) fn saved_keys(config: &Config) -> Result<SavedKeys, StartError> {
     SavedKeys::open(&config.state_dir).map_err(|source| StartError::State {
         path: config.state_dir.clone(),
         source,
+    })
+}
+
+/// The list of revocations, read back.
+pub(super) fn revocations(config: &Config, now: UnixTime) -> Result<Revocations, StartError> {
+    let opened = if config.revocations_kept {
+        Revocations::open(&config.state_dir, now)
+    } else {
+        Revocations::in_memory()
+    };
+    opened.map_err(|error| StartError::State {
+        path: config.state_dir.clone(),
+        source: io::Error::other(error.to_string()),
     })
 }
 

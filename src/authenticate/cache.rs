@@ -237,6 +237,11 @@ impl TokenCache {
         }
     }
 
+    /// How many of the entries are so.
+    pub(super) fn count(&self, fits: impl Fn(&Verified) -> bool) -> usize {
+        self.good.iter().filter(|(_, token)| fits(token)).count()
+    }
+
     /// Entries and bytes held now, about.
     pub(crate) fn size(&self) -> (u64, u64) {
         (self.good.entry_count(), self.good.weighted_size())

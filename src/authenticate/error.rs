@@ -108,6 +108,8 @@ pub(crate) enum AuthenticationError {
     LifetimeTooLong { limit: Duration },
     #[error("wrong audience")]
     WrongAudience,
+    #[error("a list of revocations was lost and the route demands it")]
+    RevocationsUnavailable,
     #[error("revoked")]
     Revoked(revocation::Revoked),
 }
@@ -137,6 +139,7 @@ impl AuthenticationError {
             Self::TooOld { .. } => Reason::TokenTooOld,
             Self::LifetimeTooLong { .. } => Reason::LifetimeTooLong,
             Self::WrongAudience => Reason::AudienceMismatch,
+            Self::RevocationsUnavailable => Reason::RevocationsUnavailable,
             Self::Revoked(_) => Reason::TokenRevoked,
         }
     }

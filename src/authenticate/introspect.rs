@@ -159,7 +159,7 @@ pub(super) async fn judge(
     let trace = &mut Trace::off();
     check_answer(principal.verified(), issuer)
         .and_then(|()| claims::check(principal.verified(), issuer, trust, ask.now, trace))
-        .and_then(|()| super::check_revocation(&principal, &issuer.name, ask.revocations, trace))
+        .and_then(|()| super::check_revocation(&principal, issuer, ask, trace))
         .map_err(|error| Refused {
             principal: Some(principal.clone()),
             ..refused(error)

@@ -23,8 +23,8 @@ use http::HeaderMap;
 use crate::clock::UnixTime;
 use crate::keys::KeyRequests;
 use crate::oauth::Algorithm;
-use crate::policy::{Access, Policy, PolicyStore, Route};
-use crate::revocation::{Question, Revocations};
+use crate::policy::{Access, Issuer, Policy, PolicyStore, Route};
+use crate::revocation::{Revocation, Revocations};
 use crate::verdict::{Step, Trace};
 
 pub(crate) use cache::{CacheLimits, TokenCache, TokenDigest};
@@ -102,6 +102,11 @@ impl Authenticator {
 
     pub(crate) const fn cache(&self) -> &TokenCache {
         &self.cache
+    }
+
+    /// How many of the tokens in the cache a revocation would kill, about.
+    pub(crate) fn cached_that(&self, revocation: &Revocation) -> usize {
+        self.cache.count(|token| token.is_hit_by(revocation))
     }
 
     /// The caller of a request. `policy` is replaced by the one that decided: a newer one than it
@@ -190,7 +195,7 @@ pub(crate) fn judge(
         ask.now,
         trace,
     )
-    .and_then(|()| check_revocation(&principal, &held.issuer.name, ask.revocations, trace))
+    .and_then(|()| check_revocation(&principal, held.issuer, ask, trace))
     .map_err(|error| Refused {
         error,
         issuer: Some(held.id),
@@ -204,19 +209,18 @@ pub(crate) fn judge(
 /// Step R. While the list has not changed, a token that was alive is alive.
 fn check_revocation(
     principal: &Principal,
-    issuer: &str,
-    revocations: &Revocations,
+    issuer: &Issuer,
+    ask: &Ask<'_>,
     trace: &mut Trace,
 ) -> Result<(), AuthenticationError> {
+    let revocations = ask.revocations;
+    if ask.route.revocations_required && !revocations.is_whole() {
+        return Err(AuthenticationError::RevocationsUnavailable);
+    }
     // Read before asking: a revocation that comes in between makes this answer old at once.
     let generation = revocations.generation();
     if !principal.known_alive(generation) {
-        let revoked = revocations.ask(Question {
-            issuer,
-            jti: principal.jti(),
-            subject: principal.subject(),
-            issued_at: principal.issued_at(),
-        });
+        let revoked = revocations.ask(&principal.question(issuer));
         if let Some(revoked) = revoked {
             return Err(AuthenticationError::Revoked(revoked));
         }

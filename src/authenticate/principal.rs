@@ -14,6 +14,7 @@ use crate::keys::KeyIdentity;
 use crate::oauth::json::Members;
 use crate::oauth::{Algorithm, Json, Scopes};
 use crate::policy::{Issuer, IssuerId};
+use crate::revocation::{Question, Revocation};
 
 /// A token whose signature held, or that its issuer stands by, with its claims. Says nothing about
 /// time, audience or revocation.
@@ -118,6 +119,29 @@ impl Verified {
     }
 }
 
+impl Verified {
+    fn question<'a>(&'a self, issuer: &'a str) -> Question<'a> {
+        Question {
+            issuer,
+            fingerprint: &self.fingerprint,
+            jti: self.text("jti"),
+            session: self.text("sid"),
+            subject: self.text("sub"),
+            client: self.text("client_id").or_else(|| self.text("azp")),
+            kid: self
+                .signed
+                .as_ref()
+                .and_then(|signed| signed.kid.as_deref()),
+            issued_at: self.times.ok().and_then(|times| times.iat),
+        }
+    }
+
+    /// Whether a revocation would kill this token.
+    pub(super) fn is_hit_by(&self, revocation: &Revocation) -> bool {
+        self.question(&self.iss).is_hit_by(revocation)
+    }
+}
+
 impl Principal {
     pub(super) const fn new(issuer: IssuerId, verified: Arc<Verified>) -> Self {
         Self { issuer, verified }
@@ -155,8 +179,9 @@ impl Principal {
             .or_else(|| self.verified.text("azp"))
     }
 
-    pub(crate) fn issued_at(&self) -> Option<UnixTime> {
-        self.verified.times.ok()?.iat
+    /// What the revocations are asked about.
+    pub(super) fn question<'a>(&'a self, issuer: &'a Issuer) -> Question<'a> {
+        self.verified.question(&issuer.issuer)
     }
 
     pub(crate) fn fingerprint(&self) -> &[u8; 32] {

@@ -64,6 +64,7 @@ fn route(trusts: Vec<Trust>) -> Route {
         authorization: Authorization::Forward,
         disclosure: Disclosure::Full,
         encoded_slashes: false,
+        revocations_required: false,
         introspection: None,
         identity: vec![],
         cors: None,
@@ -100,11 +101,11 @@ fn policy(a: Option<Arc<KeySet>>, b: Option<Arc<KeySet>>) -> Policy {
 }
 
 fn revoked(kind: Kind, value: &str, cut: Option<i64>) -> Arc<Revocations> {
-    let list = Revocations::default();
+    let list = Revocations::in_memory().expect("a list");
     let revocation = Revocation {
-        id: "1".into(),
+        id: uuid::Uuid::from_u128(1),
         selector: Selector {
-            issuer: "a".into(),
+            issuer: "https://a.test/".into(),
             kind,
             value: value.into(),
         },
@@ -114,7 +115,7 @@ fn revoked(kind: Kind, value: &str, cut: Option<i64>) -> Arc<Revocations> {
         author: "test".into(),
         at: UnixTime::from_secs(NOW),
     };
-    list.add(revocation).expect("room");
+    list.add(vec![revocation]).expect("room");
     Arc::new(list)
 }
 
@@ -161,7 +162,7 @@ fn world() -> World {
         route(vec![trust(1, "y")]),
     ];
     let revocations = vec![
-        Arc::default(),
+        Arc::new(Revocations::in_memory().expect("a list")),
         revoked(Kind::Jti, "1", None),
         revoked(Kind::Subject, "alice", Some(NOW - 50)),
         revoked(Kind::Subject, "bob", Some(NOW - 50)),

@@ -89,12 +89,24 @@ impl AdminClient {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let answer = self.send_text(method, path, body)?;
+        Ok(serde_json::from_str(&answer).unwrap_or_default())
+    }
+
+    /// Sends a request and reads its answer.
+    pub(super) fn send_text(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<String, Failure> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.url))
             .header(AUTHORIZATION, self.token.clone())
             .header(CONTENT_TYPE, "application/json")
-            .body(Bytes::from(body.map(Value::to_string).unwrap_or_default()))
+            .body(Bytes::from(body))
             .map_err(|error| {
                 let message = format!("{}: {error}; write http://ADDRESS:PORT", self.url);
                 Failure::new(Code::Usage, message)
@@ -120,10 +132,10 @@ impl AdminClient {
             }
         };
         let status = answer.status();
-        let json: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
         if status.is_success() {
-            return Ok(json);
+            return Ok(String::from_utf8_lossy(answer.body()).into_owned());
         }
+        let json: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
         let detail = json
             .get("detail")
             .and_then(Value::as_str)

@@ -38,6 +38,14 @@ impl Failure {
         }
     }
 
+    /// The same, with what happened before it.
+    pub(super) fn after(self, before: &str) -> Self {
+        Self {
+            message: format!("{before}: {}", self.message),
+            ..self
+        }
+    }
+
     pub(super) fn internal(error: impl Display) -> Self {
         Self::new(Code::Internal, error)
     }

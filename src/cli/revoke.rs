@@ -1,27 +1,37 @@
 //! `bearward revoke` and `bearward revocations`, through the admin API.
 
+use std::io::Read;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Outcome;
 use super::admin_client::{AdminArguments, AdminClient};
-use super::output::{data, say};
+use super::output::{Code, Failure, data, say};
+use crate::revocation::{Kind, fingerprint_text};
 
 const REVOCATIONS: &str = "/api/v1/revocations";
+/// Lines that are sent in one import.
+const IMPORTED_AT_ONCE: usize = 1000;
+/// The longest token that is read.
+const TOKEN_BYTES_MAX: u64 = 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct RevokeArguments {
     /// What tokens are selected by.
     #[arg(value_enum)]
     by: By,
-    /// The value of the claim.
-    value: String,
-    /// The configured name of the issuer.
+    /// The value of the claim; for `token`, `-` for standard input or `@FILE`;
+    /// nothing for `issuer`.
+    value: Option<String>,
+    /// The configured name of the issuer; a token says its own.
     #[arg(long)]
-    issuer: String,
+    issuer: Option<String>,
     /// Only tokens issued at this time (RFC 3339) or earlier.
     #[arg(long, value_name = "TIME")]
     issued_before: Option<String>,
@@ -31,6 +41,9 @@ pub(super) struct RevokeArguments {
     /// Why, for the list and the audit log.
     #[arg(long)]
     reason: Option<String>,
+    /// Change nothing; say how many cached tokens it would hit.
+    #[arg(long)]
+    dry_run: bool,
     /// Print the answer as JSON.
     #[arg(long)]
     json: bool,
@@ -40,10 +53,34 @@ pub(super) struct RevokeArguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum By {
+    /// One token, which is read and not sent.
+    Token,
     /// One token, by its `jti`.
     Jti,
+    /// All tokens of a session, by `sid`.
+    Session,
     /// All tokens of a subject.
     Subject,
+    /// All tokens of a client.
+    Client,
+    /// All tokens that the key of this `kid` signed.
+    Key,
+    /// All tokens of the issuer.
+    Issuer,
+}
+
+impl By {
+    const fn kind(self) -> Kind {
+        match self {
+            Self::Token => Kind::Token,
+            Self::Jti => Kind::Jti,
+            Self::Session => Kind::Session,
+            Self::Subject => Kind::Subject,
+            Self::Client => Kind::Client,
+            Self::Key => Kind::Key,
+            Self::Issuer => Kind::Issuer,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,14 +102,54 @@ pub(super) enum RevocationsCommand {
         #[command(flatten)]
         admin: AdminArguments,
     },
+    /// Write them all as JSON lines to standard output.
+    #[command(after_help = "Example: bearward revocations export > revocations.jsonl")]
+    Export {
+        #[command(flatten)]
+        admin: AdminArguments,
+    },
+    /// Add the JSON lines of a file, as they were exported.
+    #[command(after_help = "Example: bearward revocations import revocations.jsonl")]
+    Import {
+        /// The file.
+        file: PathBuf,
+        #[command(flatten)]
+        admin: AdminArguments,
+    },
+    /// Go on after a list was lost: what was in it is given up, or was imported again.
+    #[command(after_help = "Example: bearward revocations accept-loss")]
+    AcceptLoss {
+        #[command(flatten)]
+        admin: AdminArguments,
+    },
 }
 
 pub(super) fn revoke(arguments: &RevokeArguments) -> Outcome {
-    let by = match arguments.by {
-        By::Jti => "jti",
-        By::Subject => "subject",
-    };
-    let mut body = json!({ "selector": { "issuer": arguments.issuer, by: arguments.value } });
+    let usage = |message: &str| Failure::new(Code::Usage, message);
+    let mut issuer = arguments.issuer.clone();
+    let mut selector = Map::new();
+    let kind = arguments.by.kind();
+    match (kind, arguments.value.as_deref()) {
+        (Kind::Issuer, None) => _ = selector.insert("whole".to_owned(), json!("issuer")),
+        (Kind::Issuer, Some(_)) => {
+            return Err(usage(
+                "name the issuer by --issuer; all of its tokens are revoked",
+            ));
+        }
+        (Kind::Token, source) => {
+            let token = read_token(source.unwrap_or("-"))?;
+            let (fingerprint, iss) = fingerprint(&token);
+            selector.insert(kind.name().to_owned(), json!(fingerprint));
+            issuer = issuer.or(iss);
+        }
+        (_, Some(value)) => {
+            selector.insert(kind.name().to_owned(), json!(value));
+        }
+        (_, None) => return Err(usage("give the value that the tokens have")),
+    }
+    let issuer = issuer.ok_or_else(|| usage("name the issuer by --issuer"))?;
+    selector.insert("issuer".to_owned(), json!(issuer));
+    let mut body = json!({ "selector": selector, "dry_run": arguments.dry_run });
     for (name, value) in [
         ("issued_before", &arguments.issued_before),
         ("until", &arguments.until),
@@ -86,29 +163,88 @@ pub(super) fn revoke(arguments: &RevokeArguments) -> Outcome {
     let answer = client.send(Method::POST, REVOCATIONS, Some(&body))?;
     if arguments.json {
         data(&format!("{answer:#}"));
+    } else if arguments.dry_run {
+        let hit = answer.get("cached_tokens").and_then(Value::as_u64);
+        data(&format!(
+            "would hit {} of the tokens that are cached now; nothing was changed",
+            hit.unwrap_or_default()
+        ));
     } else {
         data(&format!("revoked {}", line(&answer)));
     }
     if answer.get("durable") == Some(&json!(false)) {
-        say("It holds until the gateway restarts: this version keeps revocations in memory.");
+        say("It holds until the gateway restarts: revocation.store is \"memory\".");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A token from standard input or a file, never from the arguments.
+fn read_token(source: &str) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = match source.strip_prefix('@') {
+        Some(path) => std::fs::File::open(path)
+            .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_end(&mut bytes)),
+        None if source == "-" => std::io::stdin()
+            .take(TOKEN_BYTES_MAX)
+            .read_to_end(&mut bytes),
+        None => {
+            let message = "a token never comes from the arguments, which every user of the machine \
+                           can see: use standard input or @FILE";
+            return Err(Failure::new(Code::Usage, message));
+        }
+    };
+    read.map_err(|error| Failure::new(Code::Usage, format!("the token cannot be read: {error}")))?;
+    let token = bytes.trim_ascii();
+    Ok(token.strip_prefix(b"Bearer ").unwrap_or(token).to_vec())
+}
+
+/// The fingerprint of a token, and whose it says it is.
+fn fingerprint(token: &[u8]) -> (String, Option<String>) {
+    let parts: Vec<_> = token.split(|byte| *byte == b'.').collect();
+    let (signed, iss) = match *parts {
+        [header, payload, _] => {
+            let claims = URL_SAFE_NO_PAD.decode(payload).ok();
+            let claims: Option<Value> =
+                claims.and_then(|claims| serde_json::from_slice(&claims).ok());
+            let iss = claims.and_then(|claims| Some(claims.get("iss")?.as_str()?.to_owned()));
+            (token.get(..header.len() + 1 + payload.len()), iss)
+        }
+        _ => (Some(token), None),
+    };
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, signed.unwrap_or(token));
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    (fingerprint_text(&bytes), iss)
 }
 
 pub(super) fn revocations(command: &RevocationsCommand) -> Outcome {
     match command {
         RevocationsCommand::List { json, admin } => {
-            let answer = AdminClient::find(admin)?.send(Method::GET, REVOCATIONS, None)?;
-            if *json {
-                data(&format!("{answer:#}"));
-            } else {
-                for revocation in answer
-                    .get("revocations")
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten()
-                {
-                    data(&line(revocation));
+            let client = AdminClient::find(admin)?;
+            let mut path = REVOCATIONS.to_owned();
+            loop {
+                let answer = client.send(Method::GET, &path, None)?;
+                if *json {
+                    data(&format!("{answer:#}"));
+                } else {
+                    let listed = answer.get("revocations").and_then(Value::as_array);
+                    for revocation in listed.into_iter().flatten() {
+                        data(&line(revocation));
+                    }
+                    for lost in answer
+                        .get("lost")
+                        .and_then(Value::as_array)
+                        .into_iter()
+                        .flatten()
+                    {
+                        say(&format!(
+                            "LOST: {lost}; see `bearward revocations accept-loss --help`"
+                        ));
+                    }
+                }
+                match answer.get("next").and_then(Value::as_str) {
+                    Some(next) => path = format!("{REVOCATIONS}?before={next}"),
+                    None => break,
                 }
             }
         }
@@ -117,8 +253,60 @@ pub(super) fn revocations(command: &RevocationsCommand) -> Outcome {
             AdminClient::find(admin)?.send(Method::DELETE, &path, None)?;
             data(&format!("removed {id}"));
         }
+        RevocationsCommand::Export { admin } => {
+            let client = AdminClient::find(admin)?;
+            let mut path = format!("{REVOCATIONS}/export");
+            loop {
+                let lines = client.send_text(Method::GET, &path, String::new())?;
+                let last = lines.lines().last();
+                let last = last.and_then(|line| serde_json::from_str::<Value>(line).ok());
+                lines.lines().for_each(data);
+                match last.as_ref().and_then(|last| last.get("id")?.as_str()) {
+                    Some(id) => path = format!("{REVOCATIONS}/export?before={id}"),
+                    None => break,
+                }
+            }
+        }
+        RevocationsCommand::Import { file, admin } => {
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                let message = format!("{} cannot be read: {error}", file.display());
+                Failure::new(Code::Usage, message)
+            })?;
+            import(&AdminClient::find(admin)?, &text)?;
+        }
+        RevocationsCommand::AcceptLoss { admin } => {
+            let path = format!("{REVOCATIONS}/accept-loss");
+            let answer = AdminClient::find(admin)?.send(Method::POST, &path, None)?;
+            let accepted = answer.get("accepted").and_then(Value::as_array);
+            match accepted.map(Vec::len) {
+                Some(0) | None => data("nothing was lost"),
+                Some(_) => data(&format!("given up: {answer}")),
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn import(client: &AdminClient, text: &str) -> Result<(), Failure> {
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let (mut added, mut known) = (0, 0);
+    for (part, chunk) in lines.chunks(IMPORTED_AT_ONCE).enumerate() {
+        let path = format!("{REVOCATIONS}/import");
+        let answer = client.send_text(Method::POST, &path, chunk.join("\n"));
+        let answer = answer.map_err(|failure| {
+            let done = part * IMPORTED_AT_ONCE;
+            failure.after(&format!("{done} lines were imported before; of the next"))
+        })?;
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
+        added += count("added");
+        known += count("known");
+    }
+    data(&format!("{added} added, {known} known before"));
+    Ok(())
 }
 
 /// One revocation on one line.

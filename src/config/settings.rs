@@ -36,6 +36,8 @@ pub struct Config {
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) routes: Vec<Placement>,
     pub(crate) cache: CacheLimits,
+    /// Whether revocations are kept in the state folder.
+    pub(crate) revocations_kept: bool,
     pub(crate) problem_pages: bool,
     pub(crate) admin: AdminSettings,
     pub(crate) probes: Option<SocketAddr>,

@@ -27,7 +27,7 @@ use crate::config::{FreshnessSettings, IssuerSettings, KeySourceSettings};
 use crate::gateway::Gateway;
 use crate::keys::{KeyRequest, jwks};
 use crate::policy::{IssuerId, TrustedIssuer};
-use crate::revocation::Revocations;
+use crate::revocation::{Revocations, StoreError};
 
 use fetch::Trust;
 use gate::Gate;
@@ -211,7 +211,15 @@ pub(crate) async fn run(
         let mut tick = tokio::time::interval(FORGET_EVERY);
         loop {
             tick.tick().await;
-            revocations.forget_expired(clock.now());
+            let (revocations, now) = (Arc::clone(&revocations), clock.now());
+            // It may wait for the disk.
+            let forgetting = tokio::task::spawn_blocking(move || {
+                while revocations.forget_expired(now)? {}
+                Ok::<_, StoreError>(())
+            });
+            if let Ok(Err(error)) = forgetting.await {
+                tracing::warn!(%error, "revocations that have run out are not forgotten");
+            }
         }
     });
     loop {

@@ -173,6 +173,7 @@ mod tests {
                 authorization: Authorization::Forward,
                 disclosure: Disclosure::Full,
                 encoded_slashes: false,
+                revocations_required: false,
                 identity: vec![],
                 cors: None,
             }),

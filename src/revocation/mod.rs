@@ -1,10 +1,208 @@
-//! Revocations: which tokens are dead although their signature holds and their time has not come.
+//! Revocations: tokens that were taken back before they expired.
 //!
-//! Each is exact and belongs to one issuer: by the token's `jti`, or by its subject, optionally
-//! only for tokens issued at a time or before it. The index is its own concurrent structure and
-//! not part of the policy: revocations are many, change often, and must bite on the next request.
-//! A generation number lets a cached token keep the index's answer for as long as nothing changed.
+//! Exact: a revoked token is refused on its next request, and no other is. Revocations are not part
+//! of the policy: they are many, change often, and must bite at once. What a request asks is an
+//! index in memory that no writer can hold up; behind it lies a durable list, which is written first.
 
 mod index;
+mod journal;
+mod selector;
+mod stored;
 
-pub(crate) use index::{Added, Kind, Question, Revocation, Revocations, Revoked, Selector};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use uuid::Uuid;
+
+use crate::clock::UnixTime;
+use index::Index;
+use journal::Journal;
+
+pub(crate) use journal::{Added, Page, StoreError};
+use selector::SelectorDigest;
+pub(crate) use selector::{Kind, Question, Selector, fingerprint_text};
+
+/// Revocations that one list holds: at about 150 bytes of memory each, 300 MiB.
+const REVOCATIONS_MAX: usize = 2_000_000;
+
+/// One revocation as an operator sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Revocation {
+    /// UUIDv7: the order of the list.
+    pub(crate) id: Uuid,
+    pub(crate) selector: Selector,
+    /// Only tokens with `iat` at this time or earlier; a token without `iat` too.
+    pub(crate) issued_before: Option<UnixTime>,
+    /// When it may be forgotten; `None` is never.
+    pub(crate) until: Option<UnixTime>,
+    pub(crate) reason: Option<Box<str>>,
+    pub(crate) author: Box<str>,
+    pub(crate) at: UnixTime,
+}
+
+/// The index's answer for a dead token.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Revoked {
+    pub(crate) by: Kind,
+    pub(crate) at: UnixTime,
+}
+
+/// The list and its index.
+#[derive(Debug)]
+pub(crate) struct Revocations {
+    index: Index,
+    /// One change at a time, so that index and journal agree. No request takes this lock.
+    journal: Arc<Mutex<Journal>>,
+    durable: bool,
+    /// A list was lost, and no operator has said yet what is to be done.
+    lost: AtomicBool,
+}
+
+impl Revocations {
+    /// A list that ends with the process.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub(crate) fn in_memory() -> Result<Self, StoreError> {
+        Ok(Self::of(Index::default(), Journal::in_memory()?, false))
+    }
+
+    /// The list in the state folder, read back before this returns.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(crate) fn open(state_dir: &Path, now: UnixTime) -> Result<Self, StoreError> {
+        let index = Index::default();
+        let mut journal = Journal::open(state_dir, now, |revocation| index.insert(revocation))?;
+        let lost = !journal.lost()?.is_empty();
+        Ok(Self::of(index, journal, lost))
+    }
+
+    fn of(index: Index, journal: Journal, lost: bool) -> Self {
+        Self {
+            index,
+            durable: journal.is_durable(),
+            journal: Arc::new(Mutex::new(journal)),
+            lost: AtomicBool::new(lost),
+        }
+    }
+
+    /// The number of the present state; another one after every change.
+    pub(crate) fn generation(&self) -> u64 {
+        self.index.generation()
+    }
+
+    /// Whether a token is dead, and through what. Takes no lock.
+    pub(crate) fn ask(&self, question: &Question<'_>) -> Option<Revoked> {
+        self.index.ask(question)
+    }
+
+    /// How many there are of a kind.
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.index.count(kind)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether the list survives this process.
+    pub(crate) const fn is_durable(&self) -> bool {
+        self.durable
+    }
+
+    /// Whether the list is all that was ever acknowledged, as far as is known.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.lost.load(Ordering::Relaxed)
+    }
+
+    fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds revocations, all or none. They are durable and bite when this returns. Blocks.
+    ///
+    /// # Errors
+    /// The list is full, or cannot be written: then none of them bites.
+    pub(crate) fn add(&self, revocations: Vec<Revocation>) -> Result<Vec<Added>, StoreError> {
+        let mut journal = self.journal();
+        let added = journal.add(revocations, REVOCATIONS_MAX)?;
+        let mut changed = false;
+        for added in &added {
+            if let Added::New(revocation) = added {
+                self.index.insert(revocation);
+                changed = true;
+            }
+        }
+        if changed {
+            self.index.changed();
+        }
+        Ok(added)
+    }
+
+    /// Takes one back; whether there was one. Blocks.
+    ///
+    /// # Errors
+    /// The list cannot be written: then it still bites.
+    pub(crate) fn remove(&self, id: Uuid) -> Result<Option<Revocation>, StoreError> {
+        let mut journal = self.journal();
+        let removed = journal.remove(id)?;
+        if let Some(revocation) = &removed {
+            self.index.remove(revocation);
+            self.index.changed();
+        }
+        Ok(removed)
+    }
+
+    /// Forgets some of what has run out; whether there may be more. Blocks.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub(crate) fn forget_expired(&self, now: UnixTime) -> Result<bool, StoreError> {
+        let mut journal = self.journal();
+        let gone = journal.forget(now)?;
+        for revocation in &gone {
+            self.index.remove(revocation);
+        }
+        if !gone.is_empty() {
+            self.index.changed();
+        }
+        Ok(!gone.is_empty())
+    }
+
+    /// A part of the list, the newest first. Blocks.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub(crate) fn page(
+        &self,
+        before: Option<Uuid>,
+        limit: usize,
+        fits: impl Fn(&Revocation) -> bool,
+    ) -> Result<Page, StoreError> {
+        self.journal().page(before, limit, fits)
+    }
+
+    /// The lists that were set aside. Blocks.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub(crate) fn lost(&self) -> Result<Vec<String>, StoreError> {
+        self.journal().lost()
+    }
+
+    /// What was lost is given up, or was brought back. Blocks.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub(crate) fn accept_loss(&self) -> Result<(), StoreError> {
+        self.journal().accept_loss()?;
+        self.lost.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -146,6 +146,8 @@ fn one_place_knows_each_thing() {
         ("SystemTime::now", &["src/clock.rs"]),
         ("ParsedPublicKey::new", &["src/keys/verification_key.rs"]),
         ("Permit::new", &["src/authorize/mod.rs"]),
+        ("redb::", &["src/revocation/journal.rs"]),
+        ("papaya::", &["src/revocation/index.rs"]),
         ("moka::", &["src/authenticate/cache.rs"]),
     ]);
     for (path, text) in sources() {

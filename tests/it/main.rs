@@ -32,4 +32,5 @@ mod provider;
 mod reasons;
 mod refusals;
 mod revocation;
+mod revocation_kept;
 mod smuggling;

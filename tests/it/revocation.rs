@@ -35,7 +35,7 @@ fn a_subject_is_cut_off_at_a_time_and_can_be_let_in_again() {
         let added = gateway.ask_admin("POST", PATH, Some(&body)).await;
         assert_eq!(added.status, 201);
         let answer = added.json();
-        assert_eq!(answer["durable"], false);
+        assert_eq!(answer["durable"], true);
         assert_eq!(answer["reason"], "lost laptop");
         // Never forgotten before the tokens it kills can have ended.
         assert_eq!(answer["until"], "2026-11-25T15:04:36Z");

@@ -6,7 +6,7 @@ mod revocations;
 use http::StatusCode;
 use http::request::Parts;
 
-use super::{Admin, Answer, json, problem};
+use super::{Admin, Answer, json, problem, text};
 
 /// Who holds the one admin token.
 const ACTOR: &str = "admin";
@@ -23,7 +23,7 @@ pub(super) async fn answer(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer 
     };
     match first {
         "issuers" => issuers::answer(admin, parts, rest).await,
-        "revocations" => revocations::answer(admin, parts, rest, body),
+        "revocations" => revocations::answer(admin, parts, rest, body).await,
         _ => problem(StatusCode::NOT_FOUND, "there is nothing here"),
     }
 }

@@ -236,6 +236,18 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
     let log = with_defaults(root, "log");
     let audit = with_defaults(root, "audit");
     let cache = with_defaults(root, "cache");
+    let revocation = with_defaults(root, "revocation");
+    let revocations_kept = revocation.text("store").as_deref() != Some("memory");
+    if let (false, Some((_, span))) = (revocations_kept, revocation.value("store")) {
+        let span = span.clone();
+        checker.warn(
+            "BW0209",
+            "`revocation.store` is `memory`: a restart brings every revoked token back to life"
+                .to_owned(),
+            &span,
+            "write \"state\", which is the default",
+        );
+    }
     let endpoints = with_defaults(root, "endpoints");
     let admin = addresses::admin(&with_defaults(root, "admin"), &mut checker);
     let probes = table("probes");
@@ -277,6 +289,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
             bad_entries: cache.count("bad_entries")?,
             bad_lifetime: cache.duration("bad_lifetime"),
         },
+        revocations_kept,
         problem_pages: endpoints.flag("problems"),
         admin: admin?,
         probes,

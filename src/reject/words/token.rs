@@ -162,6 +162,10 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
             },
         },
         E::WrongAudience => audience(refused, setting),
+        E::RevocationsUnavailable => plain(
+            "The gateway cannot be sure that the token was not taken back, and this route demands that.",
+            "It is not your fault: keep the token and try again.",
+        ),
         E::Revoked(revoked) => Words {
             detail: "The token was taken back.".to_owned(),
             hint: "Sign in again to get a new token.".to_owned(),

@@ -27,9 +27,16 @@ impl Process {
 
     /// Starts with the files that are in a folder.
     pub fn start_in(folder: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bearward"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bearward"));
+        command
             .args(["run", "--config"])
-            .arg(folder.join("bearward.toml"))
+            .arg(folder.join("bearward.toml"));
+        Self::of(command)
+    }
+
+    /// Starts it by a command of the test's own.
+    pub fn of(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

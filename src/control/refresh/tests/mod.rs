@@ -255,7 +255,7 @@ fn gateway(rules: &Arc<Issuer>) -> Arc<Gateway> {
             TokenCache::new(limits),
             KeyRequests::channel(moment).0,
             IntrospectionRequests::channel(moment).0,
-            Arc::new(Revocations::default()),
+            Arc::new(Revocations::in_memory().expect("a list")),
         ),
         site: Site {
             problem_base: "".into(),

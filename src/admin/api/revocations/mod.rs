@@ -1,0 +1,295 @@
+//! `/api/v1/revocations`: adding, listing, taking back; import, export, and the end of a loss.
+//!
+//! The list is synced before an answer is given, on a thread that may wait for the disk.
+
+mod form;
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{ACTOR, Admin, Answer, json, problem, text};
+use crate::observe::audit::{AdminEvent, SelectorNotes};
+use crate::revocation::{Added, Kind, Revocation, Revocations, StoreError};
+use form::{NewRevocation, Shown};
+
+/// Revocations in one answer, unless fewer are asked for.
+const LISTED_MAX: usize = 1000;
+/// Revocations in one import.
+const IMPORTED_MAX: usize = 10_000;
+
+pub(super) async fn answer(
+    admin: &Admin,
+    parts: &Parts,
+    rest: Option<&str>,
+    body: &[u8],
+) -> Answer {
+    let answer = match (rest, &parts.method) {
+        (None, &Method::GET) => list(admin, parts).await,
+        (None, &Method::POST) => add(admin, &parts.headers, body).await,
+        (None, _) => Err(problem(StatusCode::METHOD_NOT_ALLOWED, "use GET or POST")),
+        (Some("import"), &Method::POST) => import(admin, body).await,
+        (Some("export"), &Method::GET) => export(admin, parts).await,
+        (Some("accept-loss"), &Method::POST) => accept_loss(admin).await,
+        (Some("import" | "accept-loss"), _) => {
+            Err(problem(StatusCode::METHOD_NOT_ALLOWED, "use POST"))
+        }
+        (Some("export"), _) => Err(problem(StatusCode::METHOD_NOT_ALLOWED, "use GET")),
+        (Some(id), &Method::DELETE) => remove(admin, id).await,
+        (Some(_), _) => Err(problem(StatusCode::METHOD_NOT_ALLOWED, "use DELETE")),
+    };
+    answer.unwrap_or_else(|refusal| refusal)
+}
+
+/// Does something with the list on a thread that may wait.
+async fn with_list<T: Send + 'static>(
+    admin: &Admin,
+    does: impl FnOnce(&Revocations) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Answer> {
+    let revocations = Arc::clone(&admin.revocations);
+    let done = tokio::task::spawn_blocking(move || does(&revocations)).await;
+    let done = done.map_err(|error| StoreError::Store(error.to_string()));
+    done.and_then(|done| done)
+        .map_err(|error| problem(StatusCode::INSUFFICIENT_STORAGE, &error.to_string()))
+}
+
+/// What a query asks for.
+struct Wanted {
+    before: Option<Uuid>,
+    limit: usize,
+    issuer: Option<String>,
+    kind: Option<Kind>,
+    value: Option<String>,
+}
+
+impl Wanted {
+    /// Reads a query, or says what is wrong with it.
+    fn read(admin: &Admin, query: &str) -> Result<Self, &'static str> {
+        let mut wanted = Self {
+            before: None,
+            limit: LISTED_MAX,
+            issuer: None,
+            kind: None,
+            value: None,
+        };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = form::unescaped(value).ok_or("the query is badly escaped")?;
+            match name {
+                "before" => {
+                    let id = Uuid::try_parse(&value);
+                    wanted.before = Some(id.map_err(|_| "`before` is no id")?);
+                }
+                "limit" => {
+                    let limit = value
+                        .parse()
+                        .ok()
+                        .filter(|it| (1..=LISTED_MAX).contains(it));
+                    wanted.limit = limit.ok_or("`limit` is no number from 1 to 1000")?;
+                }
+                "issuer" => wanted.issuer = Some(form::identifier(admin, &value)),
+                "by" => {
+                    let kind = Kind::parse(&value);
+                    wanted.kind = Some(kind.ok_or("`by` is no kind of selector")?);
+                }
+                "value" => wanted.value = Some(value),
+                _ => return Err("known here: before, limit, issuer, by, value"),
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn fits(&self, revocation: &Revocation) -> bool {
+        let selector = &revocation.selector;
+        self.issuer
+            .as_ref()
+            .is_none_or(|it| **it == *selector.issuer)
+            && self.kind.is_none_or(|it| it == selector.kind)
+            && self.value.as_ref().is_none_or(|it| **it == *selector.value)
+    }
+}
+
+async fn list(admin: &Admin, parts: &Parts) -> Result<Answer, Answer> {
+    let wanted = Wanted::read(admin, parts.uri.query().unwrap_or_default())
+        .map_err(|detail| problem(StatusCode::BAD_REQUEST, detail))?;
+    // Read before the list: one that changes meanwhile has another name the next time.
+    let etag = format!("\"{}\"", admin.revocations.generation());
+    let etag = HeaderValue::from_str(&etag).unwrap_or(HeaderValue::from_static("\"0\""));
+    if parts.headers.get(IF_NONE_MATCH) == Some(&etag) {
+        let mut answer = text(StatusCode::NOT_MODIFIED, "application/json", String::new());
+        answer.headers_mut().insert(ETAG, etag);
+        return Ok(answer);
+    }
+    let page = with_list(admin, move |list| {
+        list.page(wanted.before, wanted.limit, |it| wanted.fits(it))
+    });
+    let page = page.await?;
+    let lost = with_list(admin, Revocations::lost).await?;
+    let shown: Vec<_> = page
+        .revocations
+        .iter()
+        .map(|it| Shown::of(it, admin))
+        .collect();
+    let next = page.revocations.last().filter(|_| page.more);
+    let mut answer = json(
+        StatusCode::OK,
+        &json!({
+            "count": admin.revocations.len(),
+            "durable": admin.revocations.is_durable(),
+            "lost": lost,
+            "next": next.map(|last| last.id),
+            "revocations": shown,
+        }),
+    );
+    answer.headers_mut().insert(ETAG, etag);
+    Ok(answer)
+}
+
+/// JSON lines, the newest first, a part at a time.
+async fn export(admin: &Admin, parts: &Parts) -> Result<Answer, Answer> {
+    let wanted = Wanted::read(admin, parts.uri.query().unwrap_or_default())
+        .map_err(|detail| problem(StatusCode::BAD_REQUEST, detail))?;
+    let page = with_list(admin, move |list| {
+        list.page(wanted.before, wanted.limit, |it| wanted.fits(it))
+    });
+    let mut lines = String::new();
+    for revocation in page.await?.revocations {
+        let line = serde_json::to_string(&Shown::of(&revocation, admin));
+        lines.push_str(&line.unwrap_or_default());
+        lines.push('\n');
+    }
+    Ok(text(StatusCode::OK, "application/jsonl", lines))
+}
+
+async fn remove(admin: &Admin, id: &str) -> Result<Answer, Answer> {
+    let unknown = || problem(StatusCode::NOT_FOUND, "no revocation has this id");
+    let id = Uuid::try_parse(id).map_err(|_| unknown())?;
+    let removed = with_list(admin, move |list| list.remove(id)).await?;
+    let result = if removed.is_some() {
+        "removed"
+    } else {
+        "unknown"
+    };
+    audit(
+        admin,
+        "revocation.remove",
+        &id.to_string(),
+        result,
+        removed.as_ref(),
+    );
+    match removed {
+        Some(_) => Ok(json(StatusCode::OK, &json!({ "id": id, "removed": true }))),
+        None => Err(unknown()),
+    }
+}
+
+async fn add(admin: &Admin, headers: &HeaderMap, body: &[u8]) -> Result<Answer, Answer> {
+    let is_json = headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let kind = value.as_bytes().split(|byte| *byte == b';').next();
+        let kind = kind.unwrap_or_default().trim_ascii();
+        kind.eq_ignore_ascii_case(b"application/json")
+    });
+    if !is_json {
+        let detail = "send Content-Type: application/json";
+        return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let new: NewRevocation = serde_json::from_slice(body).map_err(|error| {
+        let detail = format!("the body is no revocation: {error}");
+        problem(StatusCode::BAD_REQUEST, &detail)
+    })?;
+    let dry_run = new.dry_run;
+    let revocation =
+        form::checked(new, admin).map_err(|detail| problem(StatusCode::BAD_REQUEST, &detail))?;
+    if dry_run {
+        let hit = admin.gateway.authenticator.cached_that(&revocation);
+        return Ok(json(
+            StatusCode::OK,
+            &json!({ "dry_run": true, "cached_tokens": hit, "would_add": Shown::of(&revocation, admin) }),
+        ));
+    }
+    let added = with_list(admin, move |list| list.add(vec![revocation])).await?;
+    let Some(added) = added.into_iter().next() else {
+        return Err(problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "nothing was added",
+        ));
+    };
+    let (status, result, revocation) = match &added {
+        Added::New(revocation) => (StatusCode::CREATED, "added", revocation),
+        Added::Known(revocation) => (StatusCode::OK, "known", revocation),
+    };
+    let target = revocation.id.to_string();
+    audit(admin, "revocation.add", &target, result, Some(revocation));
+    Ok(json(status, &Shown::of(revocation, admin)))
+}
+
+/// JSON lines as they are exported; all of them or none.
+async fn import(admin: &Admin, body: &[u8]) -> Result<Answer, Answer> {
+    let bad = |line: usize, why: &str| {
+        problem(
+            StatusCode::BAD_REQUEST,
+            &format!("line {line}: {why}; nothing was imported"),
+        )
+    };
+    let mut revocations = Vec::new();
+    for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        if revocations.len() == IMPORTED_MAX {
+            return Err(bad(number + 1, "more than 10000 in one import"));
+        }
+        let new: NewRevocation =
+            serde_json::from_slice(line).map_err(|error| bad(number + 1, &error.to_string()))?;
+        let checked = form::checked(new, admin).map_err(|why| bad(number + 1, &why))?;
+        revocations.push(checked);
+    }
+    let added = with_list(admin, move |list| list.add(revocations)).await?;
+    let is_new = |added: &&Added| matches!(added, Added::New(_));
+    let new = added.iter().filter(is_new).count();
+    let result = format!("{new} added, {} known", added.len() - new);
+    audit(admin, "revocation.import", "", &result, None);
+    Ok(json(
+        StatusCode::OK,
+        &json!({ "added": new, "known": added.len() - new, "durable": admin.revocations.is_durable() }),
+    ))
+}
+
+async fn accept_loss(admin: &Admin) -> Result<Answer, Answer> {
+    let lost = with_list(admin, |list| {
+        let lost = list.lost()?;
+        list.accept_loss()?;
+        Ok(lost)
+    });
+    let lost = lost.await?;
+    audit(
+        admin,
+        "revocation.accept-loss",
+        &lost.join(", "),
+        "accepted",
+        None,
+    );
+    Ok(json(StatusCode::OK, &json!({ "accepted": lost })))
+}
+
+fn audit(admin: &Admin, action: &str, target: &str, result: &str, revocation: Option<&Revocation>) {
+    let audit = &admin.gateway.audit;
+    let name = revocation.map(|it| form::name_of(admin, &it.selector.issuer));
+    let change = AdminEvent {
+        actor: ACTOR,
+        action,
+        target,
+        result,
+        selector: revocation.map(|revocation| SelectorNotes {
+            issuer: name.as_deref().unwrap_or_default(),
+            by: revocation.selector.kind.name(),
+            value: audit.by_policy(&revocation.selector.value),
+        }),
+        reason: revocation.and_then(|revocation| revocation.reason.as_deref()),
+    };
+    audit.admin(admin.gateway.clock.now(), &change);
+}
