@@ -4,6 +4,8 @@
 //! A store that cannot be read is set aside under another name, never silently ignored; that it was
 //! lost is remembered in the new one until an operator has said what is to be done.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,8 @@ const BY_SELECTOR: TableDefinition<'_, &[u8], u128> = TableDefinition::new("sele
 const BY_END: TableDefinition<'_, (i64, u128), ()> = TableDefinition::new("ends");
 /// What was set aside, and when.
 const LOST: TableDefinition<'_, &str, i64> = TableDefinition::new("lost");
+/// Pages that the store keeps in memory; what a request asks lies in the index.
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Revocations that run out in one step.
 const FORGOTTEN_MAX: usize = 10_000;
 
@@ -84,8 +88,9 @@ impl Journal {
         })
     }
 
-    /// The list in the state folder, and every revocation in it. One that cannot be read is set
-    /// aside; a new one begins, which remembers that.
+    /// The list in the state folder; `each` is called with every revocation in it. One that cannot be
+    /// read is set aside and a new one begins, which remembers that: then what `each` was called
+    /// with does not count, and `false` is given.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -93,27 +98,20 @@ impl Journal {
         state_dir: &Path,
         now: UnixTime,
         mut each: impl FnMut(&Revocation),
-    ) -> Result<Self, StoreError> {
+    ) -> Result<(Self, bool), StoreError> {
         let path = state_dir.join(FILE);
         // The store must not take the program down, whatever lies in its file.
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database = Database::create(&path)?;
+            let database = open(&path)?;
             make_tables(&database)?;
-            let mut found = Vec::new();
             for entry in database.begin_read()?.open_table(BY_ID)?.iter()? {
                 let (id, bytes) = entry?;
-                found.push(Stored::read(id.value(), bytes.value())?);
+                each(&Stored::read(id.value(), bytes.value())?);
             }
-            Ok::<_, StoreError>((database, found))
+            Ok::<_, StoreError>(database)
         }));
         let why = match opened {
-            Ok(Ok((database, found))) => {
-                found.iter().for_each(&mut each);
-                return Ok(Self {
-                    path: Some(path),
-                    database: Some(database),
-                });
-            }
+            Ok(Ok(database)) => return Ok((Self::at(path, database), true)),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it is damaged".to_owned(),
         };
@@ -125,17 +123,21 @@ impl Journal {
             why,
             "the list of revocations cannot be read; routes with `revocations_required` refuse until `bearward revocations accept-loss`"
         );
-        let database = Database::create(&path)?;
+        let database = open(&path)?;
         make_tables(&database)?;
         let transaction = database.begin_write()?;
         transaction
             .open_table(LOST)?
             .insert(shown.as_str(), now.secs())?;
         transaction.commit()?;
-        Ok(Self {
+        Ok((Self::at(path, database), false))
+    }
+
+    const fn at(path: PathBuf, database: Database) -> Self {
+        Self {
             path: Some(path),
             database: Some(database),
-        })
+        }
     }
 
     /// Whether it survives this process.
@@ -147,7 +149,7 @@ impl Journal {
         if self.database.is_none()
             && let Some(path) = &self.path
         {
-            self.database = Some(Database::open(path)?);
+            self.database = Some(open(path)?);
         }
         let gone = || StoreError::Store("the store is closed".to_owned());
         self.database.as_ref().ok_or_else(gone)
@@ -322,6 +324,20 @@ impl Journal {
             Ok(())
         })
     }
+}
+
+/// Opens the store, or makes it: who was revoked, and why, is nobody else's to read.
+fn open(path: &Path) -> Result<Database, StoreError> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
+    made.map_err(|error| StoreError::Store(error.to_string()))?;
+    Ok(Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create(path)?)
 }
 
 fn make_tables(database: &Database) -> Result<(), StoreError> {

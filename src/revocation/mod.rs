@@ -73,8 +73,12 @@ impl Revocations {
     /// # Errors
     /// The folder cannot be written.
     pub(crate) fn open(state_dir: &Path, now: UnixTime) -> Result<Self, StoreError> {
-        let index = Index::default();
-        let mut journal = Journal::open(state_dir, now, |revocation| index.insert(revocation))?;
+        let mut index = Index::default();
+        let (mut journal, whole) =
+            Journal::open(state_dir, now, |revocation| index.insert(revocation))?;
+        if !whole {
+            index = Index::default();
+        }
         let lost = !journal.lost()?.is_empty();
         Ok(Self::of(index, journal, lost))
     }
