@@ -121,28 +121,14 @@ impl Authenticator {
         store: &PolicyStore,
         notes: &mut Notes,
     ) -> Result<Caller, Refused> {
-        let Credentialed {
-            headers,
-            token_bytes_max,
-            route,
-            now,
-            peer,
-        } = request;
-        if matches!(route.access, Access::Open) {
+        if matches!(request.route.access, Access::Open) {
             return Ok(Caller::Anonymous);
         }
-        let token = extract::bearer(headers)?;
-        let ask = Ask {
-            policy,
-            route,
-            revocations: &self.revocations,
-            now,
-            token,
-            token_bytes_max,
-        };
-        if let Some(id) = introspect::issuer_for(route, token) {
-            let judged =
-                introspect::judge(&ask, (id, peer), &self.cache, &self.introspections, notes);
+        let token = extract::bearer(request.headers)?;
+        let ask = self.ask(&request, policy, token);
+        if let Some(id) = introspect::issuer_for(request.route, token) {
+            let who = (id, request.peer);
+            let judged = introspect::judge(&ask, who, &self.cache, &self.introspections, notes);
             return judged.await.map(Caller::Authenticated);
         }
         let first = judge(&ask, Some(&self.cache), notes, &mut Trace::off());
@@ -161,18 +147,27 @@ impl Authenticator {
         }
         *policy = store.load();
         let mut second = Notes::default();
-        let ask = Ask {
-            policy,
-            route,
-            revocations: &self.revocations,
-            now,
-            token,
-            token_bytes_max,
-        };
+        let ask = self.ask(&request, policy, token);
         let answer = judge(&ask, Some(&self.cache), &mut second, &mut Trace::off());
         // How the cache answered is what it knew before the wait.
         notes.verified_in = second.verified_in;
         answer.map(Caller::Authenticated)
+    }
+
+    fn ask<'a>(
+        &'a self,
+        request: &Credentialed<'a>,
+        policy: &'a Policy,
+        token: &'a [u8],
+    ) -> Ask<'a> {
+        Ask {
+            policy,
+            route: request.route,
+            revocations: &self.revocations,
+            now: request.now,
+            token,
+            token_bytes_max: request.token_bytes_max,
+        }
     }
 }
 

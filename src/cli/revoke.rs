@@ -1,6 +1,5 @@
 //! `bearward revoke` and `bearward revocations`, through the admin API.
 
-use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,13 +12,12 @@ use serde_json::{Map, Value, json};
 use super::Outcome;
 use super::admin_client::{AdminArguments, AdminClient};
 use super::output::{Code, Failure, data, say};
+use super::token::read_token;
 use crate::revocation::{Kind, fingerprint_text};
 
 const REVOCATIONS: &str = "/api/v1/revocations";
 /// Lines that are sent in one import.
 const IMPORTED_AT_ONCE: usize = 1000;
-/// The longest token that is read.
-const TOKEN_BYTES_MAX: u64 = 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct RevokeArguments {
@@ -176,26 +174,6 @@ pub(super) fn revoke(arguments: &RevokeArguments) -> Outcome {
         say("It holds until the gateway restarts: revocation.store is \"memory\".");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A token from standard input or a file, never from the arguments.
-fn read_token(source: &str) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let read = match source.strip_prefix('@') {
-        Some(path) => std::fs::File::open(path)
-            .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_end(&mut bytes)),
-        None if source == "-" => std::io::stdin()
-            .take(TOKEN_BYTES_MAX)
-            .read_to_end(&mut bytes),
-        None => {
-            let message = "a token never comes from the arguments, which every user of the machine \
-                           can see: use standard input or @FILE";
-            return Err(Failure::new(Code::Usage, message));
-        }
-    };
-    read.map_err(|error| Failure::new(Code::Usage, format!("the token cannot be read: {error}")))?;
-    let token = bytes.trim_ascii();
-    Ok(token.strip_prefix(b"Bearer ").unwrap_or(token).to_vec())
 }
 
 /// The fingerprint of a token, and whose it says it is.

@@ -5,7 +5,6 @@
 //! issuer that has to be asked cannot be judged here, and the answer says so.
 
 use std::collections::HashSet;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use crate::app;
 use crate::authenticate::{self, Ask, Caller, Notes};
 use crate::authorize::authorize;
 use crate::cli::output::{Code, Failure, data};
+use crate::cli::token::read_token;
 use crate::cli::{CONFIG, Outcome};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::config::{self, Config};
@@ -29,9 +29,6 @@ use crate::policy::{Access, IssuerId, Policy, Route};
 use crate::reject::{self, NamedLimits, Rejection, Setting, Site};
 use crate::revocation::Revocations;
 use crate::verdict::{Finding, Reason, Step, Trace};
-
-/// The longest input that is read.
-const INPUT_BYTES_MAX: u64 = 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExplainArguments {
@@ -78,12 +75,8 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Outcome {
         Some(text) => UnixTime::parse_rfc3339(text)
             .ok_or_else(|| usage(format!("`{text}` is no time of RFC 3339")))?,
     };
-    let token = read(&arguments.source)?;
-    let token = token.trim_ascii();
-    if token.is_empty() {
-        return Err(usage("there is no token on the input".to_owned()));
-    }
-    let token = token.strip_prefix(b"Bearer ").unwrap_or(token);
+    let token = read_token(&arguments.source)?;
+    let token = &*token;
     let saved = SavedKeys::of(&config.state_dir);
     let issuers = std::mem::take(&mut config.issuers);
     let (issuers, _) = control::prepare(issuers, &saved, now)
@@ -129,25 +122,6 @@ fn route(config: &Config, name: Option<&str>) -> Result<Arc<Route>, Failure> {
         );
         Failure::new(Code::Usage, message)
     })
-}
-
-fn read(source: &str) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let read = if source == "-" {
-        std::io::stdin()
-            .take(INPUT_BYTES_MAX)
-            .read_to_end(&mut bytes)
-    } else if let Some(path) = source.strip_prefix('@') {
-        std::fs::File::open(path)
-            .and_then(|file| file.take(INPUT_BYTES_MAX).read_to_end(&mut bytes))
-    } else {
-        // What stands there may be a token: it is not repeated.
-        let message = "a token never comes from the arguments, which every user of the machine can \
-                       see: use standard input or @FILE";
-        return Err(Failure::new(Code::Usage, message));
-    };
-    read.map_err(|error| Failure::new(Code::Usage, format!("the token cannot be read: {error}")))?;
-    Ok(bytes)
 }
 
 fn judge(

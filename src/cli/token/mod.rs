@@ -3,9 +3,15 @@
 mod explain;
 mod mint;
 
+use std::io::Read;
+
 use clap::Subcommand;
 
 use super::Outcome;
+use super::output::{Code, Failure};
+
+/// The longest input that is read.
+const INPUT_BYTES_MAX: u64 = 1024 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -24,4 +30,29 @@ pub(super) fn token(command: &TokenCommand) -> Outcome {
         TokenCommand::Explain(arguments) => explain::explain(arguments),
         TokenCommand::Mint(arguments) => mint::mint(arguments),
     }
+}
+
+/// A token from standard input (`-`) or a file (`@FILE`), without what is around it.
+pub(super) fn read_token(source: &str) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = match source.strip_prefix('@') {
+        Some(path) => std::fs::File::open(path)
+            .and_then(|file| file.take(INPUT_BYTES_MAX).read_to_end(&mut bytes)),
+        None if source == "-" => std::io::stdin()
+            .take(INPUT_BYTES_MAX)
+            .read_to_end(&mut bytes),
+        None => {
+            // What stands there may be a token: it is not repeated.
+            let message = "a token never comes from the arguments, which every user of the machine \
+                           can see: use standard input or @FILE";
+            return Err(Failure::new(Code::Usage, message));
+        }
+    };
+    read.map_err(|error| Failure::new(Code::Usage, format!("the token cannot be read: {error}")))?;
+    let token = bytes.trim_ascii();
+    let token = token.strip_prefix(b"Bearer ").unwrap_or(token);
+    if token.is_empty() {
+        return Err(Failure::new(Code::Usage, "there is no token on the input"));
+    }
+    Ok(token.to_vec())
 }
