@@ -274,7 +274,14 @@ pub fn start(
     let asked = (keys_asked, tokens_asked);
     let control = control_thread(
         admin,
-        control::run(gateway, issuers, orders, saved, revocations, asked),
+        control::run(
+            gateway,
+            issuers,
+            orders,
+            saved,
+            (revocations, config.revoked_file),
+            asked,
+        ),
         (admin_socket, probe_socket),
         stopped,
     )?;

@@ -244,7 +244,7 @@ pub(super) const KEYS: &[Key] = &[
     with("revocation.store", Kind::Word(&["state", "memory"]), "state", "`state` keeps it in `state_dir`, synced before an answer; `memory` loses it with the process."),
     later("revocation.staleness_max"),
     later("revocation.feed"),
-    later("revocation.watch"),
+    key("revocation.watch", Kind::Path, "A file with revocations as JSON lines, looked at once a second; it may come later."),
     key("endpoints", Kind::Table, "What Bearward answers on the public listeners."),
     later("endpoints.check"),
     later("endpoints.revoke"),

@@ -38,6 +38,8 @@ pub struct Config {
     pub(crate) cache: CacheLimits,
     /// Whether revocations are kept in the state folder.
     pub(crate) revocations_kept: bool,
+    /// A file with revocations that is watched.
+    pub(crate) revoked_file: Option<PathBuf>,
     pub(crate) problem_pages: bool,
     pub(crate) admin: AdminSettings,
     pub(crate) probes: Option<SocketAddr>,

@@ -11,11 +11,14 @@ mod introspect;
 mod key_source;
 mod probe;
 mod refresh;
+pub(crate) mod revocations;
+mod revoked_file;
 mod saved;
 mod status;
 mod watch;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,7 +185,7 @@ pub(crate) async fn run(
     kept: Vec<Kept>,
     orders: Orders,
     saved: SavedKeys,
-    revocations: Arc<Revocations>,
+    (revocations, revoked_file): (Arc<Revocations>, Option<PathBuf>),
     (mut keys, mut introspections): (
         mpsc::Receiver<KeyRequest>,
         mpsc::Receiver<IntrospectionRequest>,
@@ -206,6 +209,10 @@ pub(crate) async fn run(
         introspectors,
         ..
     } = start;
+    if let Some(path) = revoked_file {
+        let (gateway, list) = (Arc::clone(&gateway), Arc::clone(&revocations));
+        tokio::spawn(revoked_file::keep(path, gateway, list));
+    }
     let clock = Arc::clone(&gateway.clock);
     tokio::spawn(async move {
         let mut tick = tokio::time::interval(FORGET_EVERY);

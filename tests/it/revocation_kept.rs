@@ -13,8 +13,11 @@ use tempfile::TempDir;
 
 use crate::support::client::plain_request;
 use crate::support::gateway::{Gateway, ORDERS};
+use crate::support::log;
 use crate::support::process::free_port;
-use crate::support::{Bearward, Client, Process, TestIssuer, Upstream, block_on, usual};
+use crate::support::{
+    Bearward, Client, Process, TestIssuer, Upstream, block_on, eventually, usual,
+};
 
 const PATH: &str = "/api/v1/revocations";
 
@@ -527,4 +530,53 @@ fn a_full_disk_refuses_a_revocation_and_keeps_none_by_halves() {
         let token = main.token_now().with("jti", format!("{refused}-0")).sign();
         assert_eq!(kept.get("/orders/1", &token).await.0, 200);
     });
+}
+
+#[test]
+fn a_file_of_revocations_is_watched_and_taken_whole() {
+    let upstream = Upstream::echo();
+    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
+    let gateway = Bearward::usual(&main, &upstream)
+        .table("[revocation]\nwatch = \"revoked.jsonl\"")
+        .start();
+    let file = gateway.folder().join("revoked.jsonl");
+    let token = |jti: &str| main.token().with("jti", jti).sign();
+    let line = |jti: &str| json!({ "selector": { "issuer": "main", "jti": jti } }).to_string();
+    block_on(async {
+        // It comes after the start.
+        assert_eq!(status(&gateway, &token("one")).await, 200);
+        std::fs::write(&file, line("one")).expect("a file");
+        let dead = async || status(&gateway, &token("one")).await == 401;
+        eventually("the file counts", dead).await;
+        // One bad line, and nothing of it is taken; what was taken before holds.
+        log::gather();
+        let bad = format!("{}\n{}\nnonsense\n", line("one"), line("two"));
+        std::fs::write(&file, bad).expect("a file");
+        let shown = file.display().to_string();
+        let told = async || {
+            let lines = log::lines_with(&shown);
+            lines
+                .iter()
+                .any(|line| line.contains("was not taken") && line.contains("line 3"))
+        };
+        eventually("the fault is told", told).await;
+        assert_eq!(status(&gateway, &token("one")).await, 401);
+        assert_eq!(status(&gateway, &token("two")).await, 200);
+        // What is taken out of it stays revoked.
+        std::fs::write(&file, line("three")).expect("a file");
+        let dead = async || status(&gateway, &token("three")).await == 401;
+        eventually("the mended file counts", dead).await;
+        assert_eq!(status(&gateway, &token("one")).await, 401);
+        let list = gateway.ask_admin("GET", PATH, None).await.json();
+        assert_eq!(list["count"], 2);
+        assert_eq!(list["revocations"][0]["author"], "file");
+    });
+    let lines = gateway.stop();
+    let told = lines
+        .iter()
+        .filter(|line| line["action"] == "revocation.file");
+    assert!(
+        told.clone()
+            .any(|line| line["result"] == "1 added, 0 known")
+    );
 }

@@ -290,6 +290,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
             bad_lifetime: cache.duration("bad_lifetime"),
         },
         revocations_kept,
+        revoked_file: revocation.text("watch").map(|path| checker.path(&path)),
         problem_pages: endpoints.flag("problems"),
         admin: admin?,
         probes,

@@ -13,9 +13,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{ACTOR, Admin, Answer, json, problem, text};
+use crate::control::revocations::{self, NewRevocation};
 use crate::observe::audit::{AdminEvent, SelectorNotes};
 use crate::revocation::{Added, Kind, Revocation, Revocations, StoreError};
-use form::{NewRevocation, Shown};
+use form::Shown;
 
 /// Revocations in one answer, unless fewer are asked for.
 const LISTED_MAX: usize = 1000;
@@ -91,7 +92,7 @@ impl Wanted {
                         .filter(|it| (1..=LISTED_MAX).contains(it));
                     wanted.limit = limit.ok_or("`limit` is no number from 1 to 1000")?;
                 }
-                "issuer" => wanted.issuer = Some(form::identifier(admin, &value)),
+                "issuer" => wanted.issuer = Some(revocations::identifier(&admin.gateway, &value)),
                 "by" => {
                     let kind = Kind::parse(&value);
                     wanted.kind = Some(kind.ok_or("`by` is no kind of selector")?);
@@ -202,8 +203,8 @@ async fn add(admin: &Admin, headers: &HeaderMap, body: &[u8]) -> Result<Answer, 
         problem(StatusCode::BAD_REQUEST, &detail)
     })?;
     let dry_run = new.dry_run;
-    let revocation =
-        form::checked(new, admin).map_err(|detail| problem(StatusCode::BAD_REQUEST, &detail))?;
+    let revocation = revocations::checked(new, &admin.gateway, ACTOR)
+        .map_err(|detail| problem(StatusCode::BAD_REQUEST, &detail))?;
     if dry_run {
         let hit = admin.gateway.authenticator.cached_that(&revocation);
         return Ok(json(
@@ -229,25 +230,11 @@ async fn add(admin: &Admin, headers: &HeaderMap, body: &[u8]) -> Result<Answer, 
 
 /// JSON lines as they are exported; all of them or none.
 async fn import(admin: &Admin, body: &[u8]) -> Result<Answer, Answer> {
-    let bad = |line: usize, why: &str| {
-        problem(
-            StatusCode::BAD_REQUEST,
-            &format!("line {line}: {why}; nothing was imported"),
-        )
-    };
-    let mut revocations = Vec::new();
-    for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        if revocations.len() == IMPORTED_MAX {
-            return Err(bad(number + 1, "more than 10000 in one import"));
-        }
-        let new: NewRevocation =
-            serde_json::from_slice(line).map_err(|error| bad(number + 1, &error.to_string()))?;
-        let checked = form::checked(new, admin).map_err(|why| bad(number + 1, &why))?;
-        revocations.push(checked);
-    }
+    let lines = revocations::read_lines(body, IMPORTED_MAX, &admin.gateway, ACTOR);
+    let revocations = lines.map_err(|(line, why)| {
+        let detail = format!("line {line}: {why}; nothing was imported");
+        problem(StatusCode::BAD_REQUEST, &detail)
+    })?;
     let added = with_list(admin, move |list| list.add(revocations)).await?;
     let is_new = |added: &&Added| matches!(added, Added::New(_));
     let new = added.iter().filter(is_new).count();
@@ -278,7 +265,7 @@ async fn accept_loss(admin: &Admin) -> Result<Answer, Answer> {
 
 fn audit(admin: &Admin, action: &str, target: &str, result: &str, revocation: Option<&Revocation>) {
     let audit = &admin.gateway.audit;
-    let name = revocation.map(|it| form::name_of(admin, &it.selector.issuer));
+    let name = revocation.map(|it| revocations::name_of(&admin.gateway, &it.selector.issuer));
     let change = AdminEvent {
         actor: ACTOR,
         action,

@@ -1,0 +1,176 @@
+//! Revocations as people and programs write them: through the admin listener, and in a watched file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::clock::UnixTime;
+use crate::gateway::Gateway;
+use crate::revocation::{Kind, Revocation, Selector};
+
+/// The member that says: all tokens of the issuer.
+pub(crate) const WHOLE: &str = "whole";
+/// The longest claim value, reason or author that is taken.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// A revocation that is to be added. Of an exported one, what is not for the reader to choose is
+/// left out of account.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewRevocation {
+    /// `issuer`, and one of the others. All tokens of an issuer need a word more: a value that was
+    /// forgotten must not take everybody down.
+    selector: BTreeMap<String, String>,
+    issued_before: Option<Moment>,
+    until: Option<Moment>,
+    reason: Option<String>,
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    author: Option<String>,
+    at: Option<Moment>,
+    id: Option<Uuid>,
+    #[serde(default, rename = "durable")]
+    _durable: bool,
+}
+
+/// Seconds since the epoch, or RFC 3339.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Moment {
+    Seconds(i64),
+    Text(String),
+}
+
+impl Moment {
+    fn read(&self) -> Option<UnixTime> {
+        match self {
+            Self::Seconds(seconds) => (*seconds >= 0).then(|| UnixTime::from_secs(*seconds)),
+            Self::Text(text) => UnixTime::parse_rfc3339(text),
+        }
+    }
+}
+
+/// The identifier of an issuer by its configured name, or the text itself.
+pub(crate) fn identifier(gateway: &Gateway, name: &str) -> String {
+    let policy = gateway.policy.load();
+    let found = policy.issuers().iter().find(|it| *it.rules.name == *name);
+    found.map_or_else(|| name.to_owned(), |it| it.rules.issuer.to_string())
+}
+
+/// The configured name of an issuer, or its identifier.
+pub(crate) fn name_of(gateway: &Gateway, identifier: &str) -> String {
+    let policy = gateway.policy.load();
+    let found = policy
+        .issuers()
+        .iter()
+        .find(|it| *it.rules.issuer == *identifier);
+    found.map_or_else(|| identifier.to_owned(), |it| it.rules.name.to_string())
+}
+
+/// Checks a revocation, or says what is wrong with it.
+/// `author` counts where it names none itself.
+pub(crate) fn checked(
+    new: NewRevocation,
+    gateway: &Gateway,
+    author: &str,
+) -> Result<Revocation, String> {
+    let mut selector = new.selector;
+    let issuer = selector
+        .remove("issuer")
+        .ok_or("`selector` has no `issuer`")?;
+    let identifier = identifier(gateway, &issuer);
+    let policy = gateway.policy.load();
+    let mut rules = policy.issuers().iter().map(|issuer| &issuer.rules);
+    let rules = rules
+        .find(|rules| *rules.issuer == *identifier)
+        .ok_or("`selector.issuer` is neither the name nor the identifier of a configured issuer")?;
+    let (kind, value) = match (selector.pop_first(), selector.is_empty()) {
+        (Some((name, value)), true) if name == WHOLE && value == "issuer" => {
+            (Kind::Issuer, String::new())
+        }
+        (Some((name, value)), true) => {
+            let kind = Kind::parse(&name).filter(|kind| *kind != Kind::Issuer);
+            (kind.ok_or_else(kinds)?, value)
+        }
+        (None, _) | (Some(_), false) => return Err(kinds()),
+    };
+    let short = |text: &str| text.len() <= TEXT_BYTES_MAX;
+    let empty = value.is_empty() && kind != Kind::Issuer;
+    let texts = [new.reason.as_deref(), new.author.as_deref()];
+    if empty || !short(&value) || !texts.into_iter().flatten().all(short) {
+        return Err(format!(
+            "a text is empty or longer than {TEXT_BYTES_MAX} bytes"
+        ));
+    }
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if kind == Kind::Token && !(value.len() == 64 && value.bytes().all(is_hex)) {
+        return Err("`selector.token` is no fingerprint: SHA-256 of the signing input in lower-case hex; `bearward revoke token` makes it".to_owned());
+    }
+    let moment = |moment: Option<Moment>, name: &str| match moment {
+        None => Ok(None),
+        Some(moment) => moment
+            .read()
+            .map(Some)
+            .ok_or_else(|| format!("`{name}` is neither seconds since the epoch nor RFC 3339")),
+    };
+    let now = gateway.clock.now();
+    let at = moment(new.at, "at")?.filter(|at| *at <= now).unwrap_or(now);
+    // Never earlier than the tokens that it kills can live; without a longest life, never.
+    let least = rules.lifetime_max.map(|lifetime| {
+        now.plus(lifetime)
+            .plus(rules.leeway)
+            .plus(Duration::from_secs(1))
+    });
+    let until = match (moment(new.until, "until")?, least) {
+        (Some(until), Some(least)) => Some(until.max(least)),
+        (None, least) => least,
+        (Some(_), None) => None,
+    };
+    let timestamp = uuid::Timestamp::from_unix(uuid::NoContext, now.millis() / 1000, 0);
+    Ok(Revocation {
+        id: new.id.unwrap_or_else(|| Uuid::new_v7(timestamp)),
+        selector: Selector {
+            issuer: identifier.into(),
+            kind,
+            value: value.into(),
+        },
+        issued_before: moment(new.issued_before, "issued_before")?,
+        until,
+        reason: new.reason.map(Into::into),
+        author: new.author.unwrap_or_else(|| author.to_owned()).into(),
+        at,
+    })
+}
+
+fn kinds() -> String {
+    "beside `issuer` a selector has exactly one of: token, jti, session, subject, client, key; \
+     and for all tokens of the issuer `\"whole\": \"issuer\"`"
+        .to_owned()
+}
+
+/// Reads JSON lines, all of them or none.
+///
+/// # Errors
+/// The number of the first bad line and what is wrong with it.
+pub(crate) fn read_lines(
+    text: &[u8],
+    max: usize,
+    gateway: &Gateway,
+    author: &str,
+) -> Result<Vec<Revocation>, (usize, String)> {
+    let mut revocations = Vec::new();
+    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        let number = index + 1;
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        if revocations.len() == max {
+            return Err((number, format!("more than {max} at once")));
+        }
+        let new = serde_json::from_slice(line).map_err(|error| (number, error.to_string()))?;
+        revocations.push(checked(new, gateway, author).map_err(|why| (number, why))?);
+    }
+    Ok(revocations)
+}
