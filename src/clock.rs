@@ -127,6 +127,16 @@ impl UnixTime {
         text
     }
 
+    /// RFC 3339 with as much of a fraction as there is.
+    #[must_use]
+    pub fn rfc3339_exact(self) -> String {
+        let text = self.rfc3339();
+        match (self.micros.rem_euclid(MICROS), text.strip_suffix('Z')) {
+            (0, _) | (_, None) => text,
+            (micros, Some(whole)) => format!("{whole}.{micros:06}Z"),
+        }
+    }
+
     /// Reads RFC 3339, for times that people write (`--until`, `issued_before`).
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {

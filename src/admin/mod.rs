@@ -51,6 +51,8 @@ pub(crate) struct Admin {
     /// By their places in the policy.
     pub(crate) issuers: Vec<(Arc<KeyStatus>, Arc<IntrospectionStatus>)>,
     pub(crate) orders: Orders,
+    /// This run of the process, for names that must not repeat.
+    pub(crate) run: uuid::Uuid,
     pub(crate) token: Secret,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) draining: tokio::sync::watch::Receiver<bool>,
@@ -81,7 +83,15 @@ pub(crate) async fn serve(admin: Arc<Admin>, listener: TcpListener, scope: Scope
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let admin = Arc::clone(&admin);
-                async move { Ok::<_, Infallible>(answer(&admin, scope, request).await) }
+                async move {
+                    // A change that has begun comes to its end and into the audit, also if whoever
+                    // asked has gone.
+                    let answering =
+                        tokio::spawn(async move { answer(&admin, scope, request).await });
+                    let failed =
+                        |_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the answer failed");
+                    Ok::<_, Infallible>(answering.await.unwrap_or_else(failed))
+                }
             });
             let connection = http1::Builder::new()
                 .keep_alive(false)

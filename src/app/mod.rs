@@ -208,7 +208,7 @@ pub fn start(
     let (audit, audit_writer) = Audit::start(config.audit, labels.clone(), audit_out)?;
     let metrics = Arc::new(Metrics::new(labels, workers));
     let state_lock = state::take_folder(&config)?;
-    let revocations = Arc::new(state::revocations(&config, clock.now())?);
+    let revocations = Arc::new(state::revocations(&config)?);
     let saved = state::saved_keys(&config)?;
     let issuers = std::mem::take(&mut config.issuers);
     let (issuers, orders) = control::prepare(issuers, &saved, clock.now())
@@ -261,6 +261,7 @@ pub fn start(
         lanes: lanes.clone(),
         issuers: statuses,
         orders: orders.clone(),
+        run: uuid::Uuid::now_v7(),
         token: admin_token.clone(),
         allowed_hosts: config.admin.allowed_hosts,
         draining: draining.clone(),

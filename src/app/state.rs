@@ -10,7 +10,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::StartError;
-use crate::clock::UnixTime;
 use crate::config::Config;
 use crate::control::SavedKeys;
 use crate::revocation::Revocations;
@@ -60,9 +59,9 @@ pub(super) fn saved_keys(config: &Config) -> Result<SavedKeys, StartError> {
 }
 
 /// The list of revocations, read back.
-pub(super) fn revocations(config: &Config, now: UnixTime) -> Result<Revocations, StartError> {
+pub(super) fn revocations(config: &Config) -> Result<Revocations, StartError> {
     let opened = if config.revocations_kept {
-        Revocations::open(&config.state_dir, now)
+        Revocations::open(&config.state_dir)
     } else {
         Revocations::in_memory()
     };

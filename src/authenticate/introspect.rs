@@ -20,6 +20,7 @@ use crate::clock::UnixTime;
 use crate::oauth::Json;
 use crate::oauth::json::Members;
 use crate::policy::{Issuer, IssuerId, Route};
+use crate::revocation::fingerprint;
 use crate::secret::Secret;
 use crate::verdict::Trace;
 
@@ -192,7 +193,7 @@ fn active(ask: &Ask<'_>, issuer: &Issuer, claims: Members) -> Verified {
         issuer.issuer.clone(),
         claims,
         times,
-        TokenDigest::of(ask.token),
+        fingerprint(ask.token),
         until,
         ask.now,
     )

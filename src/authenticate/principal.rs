@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::cache::TokenDigest;
 use crate::clock::UnixTime;
 use crate::keys::KeyIdentity;
 use crate::oauth::json::Members;
@@ -46,6 +45,8 @@ pub(super) struct Signed {
     pub(super) key: KeyIdentity,
     pub(super) alg: Algorithm,
     pub(super) kid: Option<Box<str>>,
+    /// The name of the key that signed it, where the header has none or another.
+    pub(super) key_kid: Option<Box<str>>,
     pub(super) typ: Option<Box<str>>,
     /// The generation of the key set in which the key was last found.
     pub(super) keys_seen: AtomicU64,
@@ -86,7 +87,7 @@ impl Verified {
         iss: Box<str>,
         claims: Members,
         times: Result<Times, &'static str>,
-        digest: TokenDigest,
+        fingerprint: [u8; 32],
         until: UnixTime,
         now: UnixTime,
     ) -> Self {
@@ -96,7 +97,7 @@ impl Verified {
             introspected_until: Some(until),
             claims,
             times,
-            fingerprint: digest.0,
+            fingerprint,
             keep: until.since(now).saturating_add(KNOWN_AFTER),
             alive_seen: AtomicU64::new(0),
         }
@@ -132,6 +133,7 @@ impl Verified {
                 .signed
                 .as_ref()
                 .and_then(|signed| signed.kid.as_deref()),
+            key_kid: self.signed.as_ref().and_then(|it| it.key_kid.as_deref()),
             issued_at: self.times.ok().and_then(|times| times.iat),
         }
     }

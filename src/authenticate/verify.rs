@@ -285,6 +285,10 @@ fn kept(
         signed: Some(Signed {
             key: verifier.identity(),
             alg,
+            key_kid: verifier
+                .kid()
+                .filter(|kid| Some(*kid) != jws.kid.as_deref())
+                .map(Into::into),
             kid: jws.kid,
             typ: jws.typ,
             keys_seen: AtomicU64::new(keys),

@@ -13,9 +13,12 @@ use super::Outcome;
 use super::admin_client::{AdminArguments, AdminClient};
 use super::output::{Code, Failure, data, say};
 use super::token::read_token;
-use crate::revocation::{Kind, fingerprint_text};
+use crate::observe::shown;
+use crate::revocation::{Kind, fingerprint, fingerprint_text};
 
 const REVOCATIONS: &str = "/api/v1/revocations";
+/// What is shown of a text.
+const SHOWN_CHARS_MAX: usize = 256;
 /// Lines that are sent in one import.
 const IMPORTED_AT_ONCE: usize = 1000;
 
@@ -136,9 +139,14 @@ pub(super) fn revoke(arguments: &RevokeArguments) -> Outcome {
         }
         (Kind::Token, source) => {
             let token = read_token(source.unwrap_or("-"))?;
-            let (fingerprint, iss) = fingerprint(&token);
-            selector.insert(kind.name().to_owned(), json!(fingerprint));
-            issuer = issuer.or(iss);
+            let print = fingerprint_text(&fingerprint(&token));
+            selector.insert(kind.name().to_owned(), json!(print));
+            match (issuer_of(&token), &issuer) {
+                (Some(_), Some(_)) => {
+                    return Err(usage("the token says its own issuer; leave --issuer out"));
+                }
+                (iss, _) => issuer = issuer.or(iss),
+            }
         }
         (_, Some(value)) => {
             selector.insert(kind.name().to_owned(), json!(value));
@@ -176,23 +184,13 @@ pub(super) fn revoke(arguments: &RevokeArguments) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The fingerprint of a token, and whose it says it is.
-fn fingerprint(token: &[u8]) -> (String, Option<String>) {
+/// Whose a token says it is, where it is a JWT.
+fn issuer_of(token: &[u8]) -> Option<String> {
     let parts: Vec<_> = token.split(|byte| *byte == b'.').collect();
-    let (signed, iss) = match *parts {
-        [header, payload, _] => {
-            let claims = URL_SAFE_NO_PAD.decode(payload).ok();
-            let claims: Option<Value> =
-                claims.and_then(|claims| serde_json::from_slice(&claims).ok());
-            let iss = claims.and_then(|claims| Some(claims.get("iss")?.as_str()?.to_owned()));
-            (token.get(..header.len() + 1 + payload.len()), iss)
-        }
-        _ => (Some(token), None),
-    };
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, signed.unwrap_or(token));
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    (fingerprint_text(&bytes), iss)
+    let [_, payload, _] = *parts else { return None };
+    let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    Some(claims.get("iss")?.as_str()?.to_owned())
 }
 
 pub(super) fn revocations(command: &RevocationsCommand) -> Outcome {
@@ -227,6 +225,12 @@ pub(super) fn revocations(command: &RevocationsCommand) -> Outcome {
             }
         }
         RevocationsCommand::Remove { id, admin } => {
+            if uuid::Uuid::try_parse(id).is_err() {
+                return Err(Failure::new(
+                    Code::Usage,
+                    "that is no id; `revocations list` shows them",
+                ));
+            }
             let path = format!("{REVOCATIONS}/{id}");
             AdminClient::find(admin)?.send(Method::DELETE, &path, None)?;
             data(&format!("removed {id}"));
@@ -287,21 +291,25 @@ fn import(client: &AdminClient, text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Somebody else wrote it, and a terminal obeys what it is shown.
+fn safe(text: &str) -> String {
+    shown(text, SHOWN_CHARS_MAX)
+}
+
 /// One revocation on one line.
 fn line(revocation: &Value) -> String {
     let text = |name: &str| {
         revocation
             .get(name)
             .and_then(Value::as_str)
-            .unwrap_or("-")
-            .to_owned()
+            .map_or_else(|| "-".to_owned(), safe)
     };
     let selector: Vec<_> = revocation
         .get("selector")
         .and_then(Value::as_object)
         .into_iter()
         .flatten()
-        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+        .map(|(name, value)| format!("{name}={}", safe(value.as_str().unwrap_or_default())))
         .collect();
     format!(
         "{}  {}  issued_before={}  until={}  {}",

@@ -30,7 +30,7 @@ use crate::config::{FreshnessSettings, IssuerSettings, KeySourceSettings};
 use crate::gateway::Gateway;
 use crate::keys::{KeyRequest, jwks};
 use crate::policy::{IssuerId, TrustedIssuer};
-use crate::revocation::{Revocations, StoreError};
+use crate::revocation::Revocations;
 
 use fetch::Trust;
 use gate::Gate;
@@ -49,6 +49,8 @@ pub(crate) use status::{KeyStatus, SourceKind};
 const ORDERS_MAX: usize = 4096;
 /// How often revocations that have run out are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// Between two steps of that.
+const FORGET_PAUSE: Duration = Duration::from_millis(20);
 /// A saved set from further in the future than this was saved by a clock that cannot be trusted.
 const FUTURE_MAX: Duration = Duration::from_secs(300);
 
@@ -218,14 +220,17 @@ pub(crate) async fn run(
         let mut tick = tokio::time::interval(FORGET_EVERY);
         loop {
             tick.tick().await;
-            let (revocations, now) = (Arc::clone(&revocations), clock.now());
-            // It may wait for the disk.
-            let forgetting = tokio::task::spawn_blocking(move || {
-                while revocations.forget_expired(now)? {}
-                Ok::<_, StoreError>(())
-            });
-            if let Ok(Err(error)) = forgetting.await {
-                tracing::warn!(%error, "revocations that have run out are not forgotten");
+            // A little at a time: whoever revokes meanwhile must not wait for it.
+            let mut more = true;
+            while more {
+                let (list, now) = (Arc::clone(&revocations), clock.now());
+                let forgetting = tokio::task::spawn_blocking(move || list.forget_expired(now));
+                let forgotten = forgetting.await.unwrap_or(Ok(false));
+                if let Err(error) = &forgotten {
+                    tracing::warn!(%error, "revocations that have run out are not forgotten");
+                }
+                more = forgotten.unwrap_or(false);
+                tokio::time::sleep(FORGET_PAUSE).await;
             }
         }
     });

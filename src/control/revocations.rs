@@ -8,10 +8,13 @@ use uuid::Uuid;
 
 use crate::clock::UnixTime;
 use crate::gateway::Gateway;
+use crate::oauth::Json;
 use crate::revocation::{Kind, Revocation, Selector};
 
 /// The member that says: all tokens of the issuer.
 pub(crate) const WHOLE: &str = "whole";
+/// A longest life that is raised later must not bring tokens back that were revoked before.
+const LIFETIME_LEAST: Duration = Duration::from_secs(86_400);
 /// The longest claim value, reason or author that is taken.
 const TEXT_BYTES_MAX: usize = 1024;
 
@@ -47,7 +50,7 @@ impl Moment {
     fn read(&self) -> Option<UnixTime> {
         match self {
             Self::Seconds(seconds) => (*seconds >= 0).then(|| UnixTime::from_secs(*seconds)),
-            Self::Text(text) => UnixTime::parse_rfc3339(text),
+            Self::Text(text) => UnixTime::parse_rfc3339(text).filter(|at| at.secs() >= 0),
         }
     }
 }
@@ -83,9 +86,12 @@ pub(crate) fn checked(
     let identifier = identifier(gateway, &issuer);
     let policy = gateway.policy.load();
     let mut rules = policy.issuers().iter().map(|issuer| &issuer.rules);
-    let rules = rules
-        .find(|rules| *rules.issuer == *identifier)
-        .ok_or("`selector.issuer` is neither the name nor the identifier of a configured issuer")?;
+    let rules = rules.find(|rules| *rules.issuer == *identifier);
+    // An export may hold what another configuration trusts.
+    if rules.is_none() && !identifier.contains("://") {
+        let why = "`selector.issuer` is neither the name of a configured issuer nor an identifier";
+        return Err(why.to_owned());
+    }
     let (kind, value) = match (selector.pop_first(), selector.is_empty()) {
         (Some((name, value)), true) if name == WHOLE && value == "issuer" => {
             (Kind::Issuer, String::new())
@@ -117,18 +123,29 @@ pub(crate) fn checked(
     };
     let now = gateway.clock.now();
     let at = moment(new.at, "at")?.filter(|at| *at <= now).unwrap_or(now);
-    // Never earlier than the tokens that it kills can live; without a longest life, never.
-    let least = rules.lifetime_max.map(|lifetime| {
-        now.plus(lifetime)
-            .plus(rules.leeway)
-            .plus(Duration::from_secs(1))
+    let issued_before = moment(new.issued_before, "issued_before")?;
+    // Never earlier than the last token that it kills can live: made at the cut, by a clock that is
+    // ahead by the leeway, and accepted for the leeway after its end. Without a longest life, never.
+    let least = rules.and_then(|rules| {
+        let lifetime = rules.lifetime_max?.max(LIFETIME_LEAST);
+        let last = issued_before.map_or(now, |cut| cut.max(now));
+        let leeways = rules.leeway.saturating_mul(2);
+        Some(
+            last.plus(lifetime)
+                .plus(leeways)
+                .plus(Duration::from_secs(1)),
+        )
     });
+    // What kills tokens that are yet to be made ends only when somebody says so.
+    let ends = issued_before.is_some() || matches!(kind, Kind::Jti | Kind::Token);
     let until = match (moment(new.until, "until")?, least) {
         (Some(until), Some(least)) => Some(until.max(least)),
-        (None, least) => least,
-        (Some(_), None) => None,
+        (None, least) if ends => least,
+        _ => None,
     };
-    let timestamp = uuid::Timestamp::from_unix(uuid::NoContext, now.millis() / 1000, 0);
+    let millis = now.millis();
+    let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
+    let timestamp = uuid::Timestamp::from_unix(uuid::NoContext, millis / 1000, nanos);
     Ok(Revocation {
         id: new.id.unwrap_or_else(|| Uuid::new_v7(timestamp)),
         selector: Selector {
@@ -136,7 +153,7 @@ pub(crate) fn checked(
             kind,
             value: value.into(),
         },
-        issued_before: moment(new.issued_before, "issued_before")?,
+        issued_before,
         until,
         reason: new.reason.map(Into::into),
         author: new.author.unwrap_or_else(|| author.to_owned()).into(),
@@ -169,8 +186,33 @@ pub(crate) fn read_lines(
         if revocations.len() == max {
             return Err((number, format!("more than {max} at once")));
         }
-        let new = serde_json::from_slice(line).map_err(|error| (number, error.to_string()))?;
+        let new = read(line).map_err(|why| (number, why))?;
         revocations.push(checked(new, gateway, author).map_err(|why| (number, why))?);
     }
     Ok(revocations)
+}
+
+/// Reads one revocation.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read(text: &[u8]) -> Result<NewRevocation, String> {
+    let new = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    // Twice the same member would mean one to us and another to its writer.
+    if Json::object(text).is_none() {
+        return Err("a member stands there twice".to_owned());
+    }
+    Ok(new)
+}
+
+impl NewRevocation {
+    /// Without what only an import may say.
+    pub(crate) fn own(self) -> Self {
+        Self {
+            author: None,
+            at: None,
+            id: None,
+            ..self
+        }
+    }
 }

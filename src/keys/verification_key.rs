@@ -60,6 +60,8 @@ struct PublishedForm {
 /// A key with one algorithm.
 #[derive(Debug)]
 pub(crate) struct Verifier {
+    /// The name of its key.
+    kid: Option<Box<str>>,
     alg: Algorithm,
     identity: KeyIdentity,
     material: Material,
@@ -93,6 +95,7 @@ impl VerificationKey {
             .filter_map(|alg| {
                 let key = ParsedPublicKey::new(verification(alg)?, bytes).ok()?;
                 Some(Verifier {
+                    kid: kid.map(Into::into),
                     alg,
                     identity: KeyIdentity::of(alg, bytes),
                     material: Material::Public(key),
@@ -141,6 +144,7 @@ impl VerificationKey {
                 return Err(WeakSecret { alg, found, least });
             }
             verifiers.push(Verifier {
+                kid: None,
                 alg,
                 identity: KeyIdentity::of(alg, bytes),
                 material: Material::Shared(Box::new(hmac::Key::new(hash, bytes))),
@@ -189,6 +193,10 @@ impl VerificationKey {
 }
 
 impl Verifier {
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
     pub(crate) const fn identity(&self) -> KeyIdentity {
         self.identity
     }

@@ -85,6 +85,16 @@ impl Index {
         self.add(revocation.selector.kind, 1);
     }
 
+    /// Whether this very revocation bites.
+    pub(super) fn holds(&self, revocation: &Revocation) -> bool {
+        let cuts = self.cuts.pin();
+        let all = cuts.get(&revocation.selector.digest());
+        all.is_some_and(|all| {
+            all.iter()
+                .any(|cut| cut.issued_before == revocation.issued_before)
+        })
+    }
+
     pub(super) fn remove(&self, revocation: &Revocation) {
         let cuts = self.cuts.pin();
         let digest = revocation.selector.digest();
@@ -120,8 +130,13 @@ impl Index {
             if self.count(kind) == 0 {
                 return None;
             }
-            let all = cuts.get(&question.digest(kind)?)?;
-            let hit = all.iter().find(|cut| question.is_cut(cut.issued_before))?;
+            let mut all = question
+                .digests(kind)
+                .into_iter()
+                .flatten()
+                .filter_map(|digest| cuts.get(&digest))
+                .flatten();
+            let hit = all.find(|cut| question.is_cut(cut.issued_before))?;
             Some(Revoked {
                 by: kind,
                 at: hit.at,

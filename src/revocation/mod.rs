@@ -21,7 +21,7 @@ use journal::Journal;
 
 pub(crate) use journal::{Added, Page, StoreError};
 use selector::SelectorDigest;
-pub(crate) use selector::{Kind, Question, Selector, fingerprint_text};
+pub(crate) use selector::{Kind, Question, Selector, fingerprint, fingerprint_text};
 
 /// Revocations that one list holds: at about 150 bytes of memory each, 300 MiB.
 const REVOCATIONS_MAX: usize = 2_000_000;
@@ -72,10 +72,9 @@ impl Revocations {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub(crate) fn open(state_dir: &Path, now: UnixTime) -> Result<Self, StoreError> {
+    pub(crate) fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let mut index = Index::default();
-        let (mut journal, whole) =
-            Journal::open(state_dir, now, |revocation| index.insert(revocation))?;
+        let (mut journal, whole) = Journal::open(state_dir, |revocation| index.insert(revocation))?;
         if !whole {
             index = Index::default();
         }
@@ -129,35 +128,64 @@ impl Revocations {
     /// Adds revocations, all or none. They are durable and bite when this returns. Blocks.
     ///
     /// # Errors
-    /// The list is full, or cannot be written: then none of them bites.
+    /// The list is full, or cannot be written: then none of them bites, but for those of which the
+    /// error says so.
     pub(crate) fn add(&self, revocations: Vec<Revocation>) -> Result<Vec<Added>, StoreError> {
         let mut journal = self.journal();
-        let added = journal.add(revocations, REVOCATIONS_MAX)?;
-        let mut changed = false;
+        let ids: Vec<_> = revocations.iter().map(|it| it.id).collect();
+        let added = match journal.add(revocations, REVOCATIONS_MAX) {
+            Ok(added) => added,
+            Err(error) => return Err(self.undo(&mut journal, &ids, error)),
+        };
         for added in &added {
-            if let Added::New(revocation) = added {
-                self.index.insert(revocation);
-                changed = true;
+            let (Added::New(revocation) | Added::Known(revocation)) = added;
+            self.index.insert(revocation);
+        }
+        self.index.changed();
+        Ok(added)
+    }
+
+    /// A write that failed may have happened all the same. It is taken back; where that fails too, it
+    /// bites, so that the list in memory is never less than the one on disk.
+    fn undo(&self, journal: &mut Journal, ids: &[Uuid], error: StoreError) -> StoreError {
+        let mut kept = 0;
+        for id in ids {
+            match journal.find(*id) {
+                Ok(None) => {}
+                Ok(Some(revocation)) if self.index.holds(&revocation) => {}
+                Ok(Some(revocation)) => {
+                    if journal.remove(*id).is_err() {
+                        self.index.insert(&revocation);
+                        kept += 1;
+                    }
+                }
+                Err(_) => {}
             }
         }
-        if changed {
-            self.index.changed();
+        self.index.changed();
+        match kept {
+            0 => error,
+            _ => StoreError::Store(format!(
+                "{error}; {kept} of them bite all the same, and may be there after a restart"
+            )),
         }
-        Ok(added)
     }
 
     /// Takes one back; whether there was one. Blocks.
     ///
     /// # Errors
-    /// The list cannot be written: then it still bites.
+    /// The list cannot be written: then it still bites, unless the store has lost it.
     pub(crate) fn remove(&self, id: Uuid) -> Result<Option<Revocation>, StoreError> {
         let mut journal = self.journal();
-        let removed = journal.remove(id)?;
-        if let Some(revocation) = &removed {
+        let found = journal.find(id)?;
+        let removed = journal.remove(id);
+        if let Some(revocation) = &found
+            && matches!(journal.find(id), Ok(None))
+        {
             self.index.remove(revocation);
             self.index.changed();
         }
-        Ok(removed)
+        removed
     }
 
     /// Forgets some of what has run out; whether there may be more. Blocks.
@@ -204,6 +232,7 @@ impl Revocations {
     pub(crate) fn accept_loss(&self) -> Result<(), StoreError> {
         self.journal().accept_loss()?;
         self.lost.store(false, Ordering::Relaxed);
+        self.index.changed();
         Ok(())
     }
 }

@@ -120,15 +120,19 @@ pub(crate) struct Question<'a> {
     pub(crate) session: Option<&'a str>,
     pub(crate) subject: Option<&'a str>,
     pub(crate) client: Option<&'a str>,
+    /// As the token's header says.
     pub(crate) kid: Option<&'a str>,
+    /// Of the key that signed it, where that is another.
+    pub(crate) key_kid: Option<&'a str>,
     pub(crate) issued_at: Option<UnixTime>,
 }
 
 impl Question<'_> {
     /// Whether a revocation would kill this token.
     pub(crate) fn is_hit_by(&self, revocation: &Revocation) -> bool {
-        let digest = self.digest(revocation.selector.kind);
-        digest == Some(revocation.selector.digest()) && self.is_cut(revocation.issued_before)
+        let wanted = Some(revocation.selector.digest());
+        let digests = self.digests(revocation.selector.kind);
+        digests.contains(&wanted) && self.is_cut(revocation.issued_before)
     }
 
     /// Whether the token was issued at that time or earlier, or does not say when.
@@ -139,23 +143,37 @@ impl Question<'_> {
         }
     }
 
-    /// The digest to look for; `None` if the token has nothing of this kind.
-    pub(super) fn digest(&self, kind: Kind) -> Option<SelectorDigest> {
+    /// The digests to look for, as far as the token has something of this kind. A key counts by the
+    /// name in the token and by its own: whoever stole it can leave the name out.
+    pub(super) fn digests(&self, kind: Kind) -> [Option<SelectorDigest>; 2] {
         let hex;
-        let value = match kind {
+        let values = match kind {
             Kind::Token => {
                 hex = fingerprint_text(self.fingerprint);
-                Some(hex.as_str())
+                [Some(hex.as_str()), None]
             }
-            Kind::Jti => self.jti,
-            Kind::Session => self.session,
-            Kind::Subject => self.subject,
-            Kind::Client => self.client,
-            Kind::Key => self.kid,
-            Kind::Issuer => Some(""),
+            Kind::Jti => [self.jti, None],
+            Kind::Session => [self.session, None],
+            Kind::Subject => [self.subject, None],
+            Kind::Client => [self.client, None],
+            Kind::Key => [self.kid, self.key_kid],
+            Kind::Issuer => [Some(""), None],
         };
-        Some(SelectorDigest::of(self.issuer, kind, value?))
+        values.map(|value| Some(SelectorDigest::of(self.issuer, kind, value?)))
     }
+}
+
+/// What a token is known by: SHA-256 of its signing input, so that no other encoding of the signature
+/// makes another token; of the whole of it where it has not three parts.
+pub(crate) fn fingerprint(token: &[u8]) -> [u8; 32] {
+    let mut dots = token.iter().enumerate().filter(|(_, byte)| **byte == b'.');
+    let signed = match (dots.next(), dots.next(), dots.next()) {
+        (Some(_), Some((end, _)), None) => token.get(..end).unwrap_or(token),
+        _ => token,
+    };
+    let mut print = [0; 32];
+    print.copy_from_slice(digest::digest(&digest::SHA256, signed).as_ref());
+    print
 }
 
 /// A fingerprint as it is written.

@@ -38,7 +38,8 @@ impl Stored<'_> {
     }
 
     pub(super) fn read(id: u128, bytes: &[u8]) -> Result<Revocation, StoreError> {
-        let damaged = || StoreError::Store(format!("the entry {} is damaged", Uuid::from_u128(id)));
+        let damaged =
+            || StoreError::Damaged(format!("the entry {} is damaged", Uuid::from_u128(id)));
         let stored: Stored<'_> = serde_json::from_slice(bytes).map_err(|_| damaged())?;
         Ok(Revocation {
             id: Uuid::from_u128(id),

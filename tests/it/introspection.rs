@@ -503,3 +503,33 @@ fn made_up_tokens_do_not_stand_in_the_way_of_known_ones() {
         assert!(asked <= 1 + 48 + 1 + 2, "{asked} questions");
     });
 }
+
+#[test]
+fn an_opaque_token_in_the_form_of_a_jwt_is_revoked_by_its_fingerprint() {
+    let (provider, upstream) = (Provider::start(), Upstream::echo());
+    let token = "aaaa.bbbb.cccc";
+    provider.say(token, active());
+    let gateway = asking(&provider, &upstream, "");
+    block_on(async {
+        assert_eq!(gateway.http1().get("/orders/1", token).await.status, 200);
+    });
+    let file = gateway.folder().join("token");
+    std::fs::write(&file, token).expect("a file");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bearward"))
+        .args(["revoke", "token", "--issuer", "opaque", "--admin"])
+        .arg(format!("http://{}", gateway.admin()))
+        .arg("--admin-token-file")
+        .arg(gateway.folder().join("state/admin-token"))
+        .arg(format!("@{}", file.display()))
+        .output()
+        .expect("it runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    block_on(async {
+        let answer = gateway.http1().get("/orders/1", token).await;
+        assert_eq!(answer.code(), "token_revoked");
+    });
+}

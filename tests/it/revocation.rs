@@ -38,7 +38,7 @@ fn a_subject_is_cut_off_at_a_time_and_can_be_let_in_again() {
         assert_eq!(answer["durable"], true);
         assert_eq!(answer["reason"], "lost laptop");
         // Never forgotten before the tokens it kills can have ended.
-        assert_eq!(answer["until"], "2026-11-25T15:04:36Z");
+        assert_eq!(answer["until"], "2026-11-25T15:05:06Z");
         for (token, status) in [(&old, 401), (&at_the_cut, 401), (&new, 200), (&bob, 200)] {
             let answer = gateway.http2().get("/orders/1", token).await;
             assert_eq!(answer.status, status);

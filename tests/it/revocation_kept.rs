@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bearward::develop::DevelopmentKey;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -169,6 +170,71 @@ fn no_other_encoding_of_a_revoked_token_slips_past() {
     });
 }
 
+#[test]
+fn a_revoked_key_is_dead_under_no_name_too() {
+    let (main, _upstream, gateway) = usual();
+    let nameless = DevelopmentKey::read("ES256", None, &main.key.private_file()).expect("the key");
+    let token = main.token();
+    let nameless = nameless
+        .sign(Some("at+jwt"), token.claims())
+        .expect("a token");
+    block_on(async {
+        assert_eq!(status(&gateway, &nameless).await, 200);
+        let one = revoke(&gateway, json!({ "issuer": "main", "key": "main-1" })).await;
+        assert_eq!(
+            one["until"],
+            Value::Null,
+            "it kills what is yet to be signed"
+        );
+        assert_eq!(status(&gateway, &nameless).await, 401);
+        assert_eq!(status(&gateway, &token.sign()).await, 401);
+    });
+}
+
+#[test]
+fn what_is_no_token_is_not_revoked() {
+    let (main, _upstream, gateway) = usual();
+    let token = main.token().sign();
+    let give = |input: &str, arguments: &[&str]| {
+        let mut process = bearward(&gateway, &[&["revoke", "token", "-"], arguments].concat()).0;
+        let mut pipe = process.stdin.take().expect("a pipe");
+        pipe.write_all(input.as_bytes()).expect("room");
+        drop(pipe);
+        process.wait_with_output().expect("an end")
+    };
+    for (input, arguments) in [
+        ("", &["--issuer", "main"][..]),
+        (&format!("\"{token}\""), &[]),
+        (&format!("Authorization: Bearer {token}"), &[]),
+        (&token, &["--issuer", "main"]),
+    ] {
+        let output = give(input, arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        assert!(!String::from_utf8_lossy(&output.stderr).contains(&token));
+    }
+    assert_eq!(block_on(status(&gateway, &token)), 200);
+    let output = give(&format!("bearer  {token}\n"), &[]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(block_on(status(&gateway, &token)), 401);
+    // Whatever somebody wrote into the list, a terminal is not told.
+    let bad = json!({ "issuer": "main", "jti": "\u{1b}[2J\nforged" });
+    block_on(revoke(&gateway, bad));
+    let listed = text(&done(&gateway, &["revocations", "list"]));
+    assert!(
+        !listed.contains('\u{1b}') && listed.lines().count() == 2,
+        "{listed}"
+    );
+}
+
 /// Starts a command against a gateway's admin listener, with pipes.
 fn bearward(gateway: &Gateway, arguments: &[&str]) -> (std::process::Child, SocketAddr) {
     let child = Command::new(env!("CARGO_BIN_EXE_bearward"))
@@ -291,7 +357,12 @@ fn lists_are_paged_named_exported_and_imported() {
     assert_eq!(exported.lines().count(), 27);
     let file = gateway.folder().join("revocations.jsonl");
     std::fs::write(&file, &exported).expect("a file");
-    let second = Bearward::usual(&main, &upstream).start();
+    // There the issuer has another name.
+    let second = Bearward::new()
+        .trusting("login", &main, "")
+        .upstream("orders", upstream.address, "")
+        .table(&ORDERS.replace("\"main\"", "\"login\""))
+        .start();
     let path = file.display().to_string();
     assert_eq!(
         text(&done(&second, &["revocations", "import", &path])),
@@ -433,7 +504,31 @@ fn a_damaged_list_is_named_set_aside_and_waits_for_a_decision() {
     });
     drop(process);
     let file = folder.path().join("state/revocations.redb");
-    std::fs::write(&file, "not a store at all").expect("a file");
+    // One that somebody else holds is no damaged one.
+    let held = std::fs::File::open(&file).expect("a file");
+    held.lock().expect("a lock");
+    let output = Command::new(env!("CARGO_BIN_EXE_bearward"))
+        .args(["run", "--config"])
+        .arg(folder.path().join("bearward.toml"))
+        .output()
+        .expect("it runs");
+    assert_eq!(
+        output.status.code(),
+        Some(71),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    drop(held);
+    // Nor is an empty one a new one.
+    for damage in ["", "not a store at all"] {
+        std::fs::write(&file, damage).expect("a file");
+        let process = Process::start_in(folder.path());
+        let answer = block_on(async {
+            let good = main.token_now().sign();
+            Client::http1(process.public).get("/strict/1", &good).await
+        });
+        assert_eq!(answer.code(), "revocations_unavailable", "{damage}");
+    }
     for start in 0..2 {
         let process = Process::start_in(folder.path());
         block_on(async {
@@ -446,9 +541,13 @@ fn a_damaged_list_is_named_set_aside_and_waits_for_a_decision() {
             let list = plain_request(process.admin, "GET", PATH, Some(&token), None)
                 .await
                 .json();
-            let lost = list["lost"][0].as_str().expect("a name").to_owned();
-            let kept = std::fs::read_to_string(&lost).expect("it was set aside");
-            assert_eq!(kept, "not a store at all");
+            let lost = list["lost"].as_array().expect("names");
+            let kept: BTreeSet<_> = lost
+                .iter()
+                .map(|name| std::fs::read_to_string(name.as_str().expect("text")).expect("a file"))
+                .collect();
+            let expected = ["", "not a store at all"].map(str::to_owned);
+            assert_eq!(kept, expected.into(), "each has a name of its own");
             let page = plain_request(process.admin, "GET", "/readyz?verbose", None, None).await;
             assert!(
                 page.text().contains("a list of revocations was lost"),

@@ -50,9 +50,18 @@ pub(super) fn read_token(source: &str) -> Result<Vec<u8>, Failure> {
     };
     read.map_err(|error| Failure::new(Code::Usage, format!("the token cannot be read: {error}")))?;
     let token = bytes.trim_ascii();
-    let token = token.strip_prefix(b"Bearer ").unwrap_or(token);
+    let token = match token.split_at_checked(7) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest.trim_ascii(),
+        _ => token,
+    };
+    let usage = |message| Failure::new(Code::Usage, message);
     if token.is_empty() {
-        return Err(Failure::new(Code::Usage, "there is no token on the input"));
+        return Err(usage("there is no token on the input"));
+    }
+    if !token.iter().all(u8::is_ascii_graphic) || token.contains(&b'"') {
+        let message =
+            "the input is no token: give it alone, without quotes and the name of a header";
+        return Err(usage(message));
     }
     Ok(token.to_vec())
 }

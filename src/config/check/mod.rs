@@ -224,6 +224,12 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
             &span,
         );
     }
+    let required = routes.iter().any(|it| it.route.revocations_required);
+    if required && with_defaults(root, "revocation").text("store").as_deref() == Some("memory") {
+        let span = table("revocation").span.clone();
+        let message = "a route has `revocations_required`, and `revocation.store` is `memory`, which forgets them at every restart";
+        checker.error("BW0110", message.to_owned(), &span);
+    }
     let metrics = with_defaults(root, "metrics");
     let route_names = metrics.text("routes").as_deref() != Some("other");
     if route_names && routes.len() > NAMED_ROUTES_MAX {

@@ -23,6 +23,16 @@ pub(super) struct Shown {
 }
 
 impl Shown {
+    /// With the issuer's own name, which another gateway may call otherwise.
+    pub(super) fn exported(revocation: &Revocation, admin: &Admin) -> Self {
+        let mut shown = Self::of(revocation, admin);
+        if let Some(selector) = shown.selector.as_object_mut() {
+            let issuer: &str = &revocation.selector.issuer;
+            selector.insert("issuer".to_owned(), issuer.into());
+        }
+        shown
+    }
+
     pub(super) fn of(revocation: &Revocation, admin: &Admin) -> Self {
         let selector = &revocation.selector;
         let mut shown = serde_json::Map::new();
@@ -36,7 +46,7 @@ impl Shown {
         Self {
             id: revocation.id,
             selector: shown.into(),
-            issued_before: revocation.issued_before.map(UnixTime::rfc3339),
+            issued_before: revocation.issued_before.map(UnixTime::rfc3339_exact),
             until: revocation.until.map(UnixTime::rfc3339),
             reason: revocation.reason.as_ref().map(ToString::to_string),
             author: revocation.author.to_string(),

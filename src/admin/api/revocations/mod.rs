@@ -13,7 +13,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{ACTOR, Admin, Answer, json, problem, text};
-use crate::control::revocations::{self, NewRevocation};
+use crate::control::revocations;
 use crate::observe::audit::{AdminEvent, SelectorNotes};
 use crate::revocation::{Added, Kind, Revocation, Revocations, StoreError};
 use form::Shown;
@@ -118,7 +118,7 @@ async fn list(admin: &Admin, parts: &Parts) -> Result<Answer, Answer> {
     let wanted = Wanted::read(admin, parts.uri.query().unwrap_or_default())
         .map_err(|detail| problem(StatusCode::BAD_REQUEST, detail))?;
     // Read before the list: one that changes meanwhile has another name the next time.
-    let etag = format!("\"{}\"", admin.revocations.generation());
+    let etag = format!("\"{}-{}\"", admin.run, admin.revocations.generation());
     let etag = HeaderValue::from_str(&etag).unwrap_or(HeaderValue::from_static("\"0\""));
     if parts.headers.get(IF_NONE_MATCH) == Some(&etag) {
         let mut answer = text(StatusCode::NOT_MODIFIED, "application/json", String::new());
@@ -159,7 +159,7 @@ async fn export(admin: &Admin, parts: &Parts) -> Result<Answer, Answer> {
     });
     let mut lines = String::new();
     for revocation in page.await?.revocations {
-        let line = serde_json::to_string(&Shown::of(&revocation, admin));
+        let line = serde_json::to_string(&Shown::exported(&revocation, admin));
         lines.push_str(&line.unwrap_or_default());
         lines.push('\n');
     }
@@ -198,10 +198,11 @@ async fn add(admin: &Admin, headers: &HeaderMap, body: &[u8]) -> Result<Answer, 
         let detail = "send Content-Type: application/json";
         return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    let new: NewRevocation = serde_json::from_slice(body).map_err(|error| {
-        let detail = format!("the body is no revocation: {error}");
+    let new = revocations::read(body).map_err(|why| {
+        let detail = format!("the body is no revocation: {why}");
         problem(StatusCode::BAD_REQUEST, &detail)
     })?;
+    let new = new.own();
     let dry_run = new.dry_run;
     let revocation = revocations::checked(new, &admin.gateway, ACTOR)
         .map_err(|detail| problem(StatusCode::BAD_REQUEST, &detail))?;

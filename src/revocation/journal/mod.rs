@@ -4,21 +4,21 @@
 //! A store that cannot be read is set aside under another name, never silently ignored; that it was
 //! lost is remembered in the new one until an operator has said what is to be done.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+mod opening;
+
+use std::io;
+use std::path::PathBuf;
 
 use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use uuid::Uuid;
 
+use opening::{make_tables, open};
+
 use super::stored::Stored;
 use super::{Revocation, SelectorDigest};
 use crate::clock::UnixTime;
 
-/// The file in the state folder.
-const FILE: &str = "revocations.redb";
 /// By id, which begins with the time: the order of the list.
 const BY_ID: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("revocations");
 /// The id of a selector with its cut, so that the same is not added twice.
@@ -27,23 +27,30 @@ const BY_SELECTOR: TableDefinition<'_, &[u8], u128> = TableDefinition::new("sele
 const BY_END: TableDefinition<'_, (i64, u128), ()> = TableDefinition::new("ends");
 /// What was set aside, and when.
 const LOST: TableDefinition<'_, &str, i64> = TableDefinition::new("lost");
-/// Pages that the store keeps in memory; what a request asks lies in the index.
-const CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Revocations that run out in one step.
-const FORGOTTEN_MAX: usize = 10_000;
+const FORGOTTEN_MAX: usize = 1000;
 
 /// Why the list could not be changed or read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     #[error("the list of revocations is full ({0})")]
     Full(usize),
+    #[error("the list of revocations is damaged: {0}")]
+    Damaged(String),
     #[error("the list of revocations cannot be written or read: {0}")]
     Store(String),
 }
 
 impl<E: Into<redb::Error>> From<E> for StoreError {
     fn from(error: E) -> Self {
-        Self::Store(error.into().to_string())
+        use io::ErrorKind::{InvalidData, UnexpectedEof};
+        match error.into() {
+            redb::Error::Corrupted(why) => Self::Damaged(why),
+            redb::Error::Io(error) if matches!(error.kind(), InvalidData | UnexpectedEof) => {
+                Self::Damaged(error.to_string())
+            }
+            error => Self::Store(error.to_string()),
+        }
     }
 }
 
@@ -86,51 +93,6 @@ impl Journal {
             path: None,
             database: Some(database),
         })
-    }
-
-    /// The list in the state folder; `each` is called with every revocation in it. One that cannot be
-    /// read is set aside and a new one begins, which remembers that: then what `each` was called
-    /// with does not count, and `false` is given.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
-    pub(crate) fn open(
-        state_dir: &Path,
-        now: UnixTime,
-        mut each: impl FnMut(&Revocation),
-    ) -> Result<(Self, bool), StoreError> {
-        let path = state_dir.join(FILE);
-        // The store must not take the program down, whatever lies in its file.
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database = open(&path)?;
-            make_tables(&database)?;
-            for entry in database.begin_read()?.open_table(BY_ID)?.iter()? {
-                let (id, bytes) = entry?;
-                each(&Stored::read(id.value(), bytes.value())?);
-            }
-            Ok::<_, StoreError>(database)
-        }));
-        let why = match opened {
-            Ok(Ok(database)) => return Ok((Self::at(path, database), true)),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it is damaged".to_owned(),
-        };
-        let aside = state_dir.join(format!("revocations.damaged-{}", now.secs()));
-        std::fs::rename(&path, &aside).map_err(|error| StoreError::Store(error.to_string()))?;
-        let shown = aside.display().to_string();
-        tracing::error!(
-            set_aside = shown,
-            why,
-            "the list of revocations cannot be read; routes with `revocations_required` refuse until `bearward revocations accept-loss`"
-        );
-        let database = open(&path)?;
-        make_tables(&database)?;
-        let transaction = database.begin_write()?;
-        transaction
-            .open_table(LOST)?
-            .insert(shown.as_str(), now.secs())?;
-        transaction.commit()?;
-        Ok((Self::at(path, database), false))
     }
 
     const fn at(path: PathBuf, database: Database) -> Self {
@@ -217,10 +179,10 @@ impl Journal {
                         if by_id.len()? >= max as u64 {
                             return Err(StoreError::Full(max));
                         }
-                        let id = revocation.id;
-                        if by_id.get(id.as_u128())?.is_some() {
-                            let why = format!("the id {id} is another revocation's");
-                            return Err(StoreError::Store(why));
+                        let mut revocation = revocation;
+                        if by_id.get(revocation.id.as_u128())?.is_some() {
+                            // Another one bears it, from another list.
+                            revocation.id = Uuid::now_v7();
                         }
                         (revocation.clone(), None, Added::New(revocation))
                     }
@@ -240,6 +202,19 @@ impl Journal {
             }
             Ok(added)
         })
+    }
+
+    /// The revocation of an id.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub(crate) fn find(&mut self, id: Uuid) -> Result<Option<Revocation>, StoreError> {
+        let id = id.as_u128();
+        let by_id = self.database()?.begin_read()?.open_table(BY_ID)?;
+        let bytes = by_id.get(id)?;
+        bytes
+            .map(|bytes| Stored::read(id, bytes.value()))
+            .transpose()
     }
 
     /// Takes one back; gives it.
@@ -286,9 +261,12 @@ impl Journal {
     ) -> Result<Page, StoreError> {
         let database = self.database()?;
         let by_id = database.begin_read()?.open_table(BY_ID)?;
-        let end = before.map_or(u128::MAX, |id| id.as_u128());
+        let entries = match before {
+            Some(id) => by_id.range(..id.as_u128())?,
+            None => by_id.iter()?,
+        };
         let mut page = Page::default();
-        for entry in by_id.range(..end)?.rev() {
+        for entry in entries.rev() {
             let (id, bytes) = entry?;
             let revocation = Stored::read(id.value(), bytes.value())?;
             if !fits(&revocation) {
@@ -324,30 +302,6 @@ impl Journal {
             Ok(())
         })
     }
-}
-
-/// Opens the store, or makes it: who was revoked, and why, is nobody else's to read.
-fn open(path: &Path) -> Result<Database, StoreError> {
-    let made = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path);
-    made.map_err(|error| StoreError::Store(error.to_string()))?;
-    Ok(Database::builder()
-        .set_cache_size(CACHE_BYTES)
-        .create(path)?)
-}
-
-fn make_tables(database: &Database) -> Result<(), StoreError> {
-    let transaction = database.begin_write()?;
-    transaction.open_table(BY_ID)?;
-    transaction.open_table(BY_SELECTOR)?;
-    transaction.open_table(BY_END)?;
-    transaction.open_table(LOST)?;
-    transaction.commit()?;
-    Ok(())
 }
 
 /// Where a selector with its cut is looked up.
