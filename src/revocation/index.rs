@@ -1,6 +1,6 @@
 //! The exact index that a request asks: a concurrent table of digests that readers never wait for.
 //!
-//! It holds only what a verdict needs, about 150 bytes a revocation; reasons and authors lie in the
+//! It holds only what a verdict needs, about 200 bytes a revocation; reasons and authors lie in the
 //! journal. One writer changes it, after the change was made durable. The number of the list's state
 //! changes after the table: a reader that saw the old number and not yet the new entry asks again.
 

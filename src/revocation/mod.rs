@@ -23,7 +23,7 @@ pub(crate) use journal::{Added, Page, StoreError};
 use selector::SelectorDigest;
 pub(crate) use selector::{Kind, Question, Selector, fingerprint, fingerprint_text};
 
-/// Revocations that one list holds: at about 150 bytes of memory each, 300 MiB.
+/// Revocations that one list holds: at about 200 bytes of memory each, 400 MiB.
 const REVOCATIONS_MAX: usize = 2_000_000;
 
 /// One revocation as an operator sees it.
