@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use super::{TestIssuer, own_server};
@@ -38,6 +39,7 @@ struct State {
     questions: Vec<Question>,
     /// Questions about tokens that begin so are not answered.
     held: Option<String>,
+    released: Arc<Notify>,
 }
 
 #[derive(Clone)]
@@ -138,7 +140,9 @@ impl Provider {
 
     /// Leaves questions about tokens with this beginning without an answer; `None` answers all.
     pub fn hold(&self, beginning: Option<&str>) {
-        self.state.lock().expect("the state").held = beginning.map(str::to_owned);
+        let mut state = self.state.lock().expect("the state");
+        state.held = beginning.map(str::to_owned);
+        state.released.notify_waiters();
     }
 
     pub fn asked(&self, path: &str) -> usize {
@@ -172,8 +176,14 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<Mute
             let body = body.collect().await.expect("a body").to_bytes();
             let response = answer(&state, &parts, &body);
             let form = String::from_utf8_lossy(&body).into_owned();
-            while is_held(&state, &form) {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            let released = Arc::clone(&state.lock().expect("the state").released);
+            loop {
+                // Told from here on, so that no release is missed.
+                let told = released.notified();
+                if !is_held(&state, &form) {
+                    break;
+                }
+                told.await;
             }
             Ok::<_, Infallible>(response)
         }
