@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
@@ -70,7 +71,7 @@ pub(crate) struct Evictions {
 impl TokenDigest {
     pub(super) fn of(token: &[u8]) -> Self {
         let mut bytes = [0; 32];
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token);
+        let digest = digest::digest(&digest::SHA256, token);
         bytes.copy_from_slice(digest.as_ref());
         Self(bytes)
     }
@@ -78,7 +79,13 @@ impl TokenDigest {
     /// The place of what an issuer said of an opaque token. No token holds a NUL, so that it is
     /// never the place of a signature, or of what another issuer said.
     pub(super) fn of_opaque(token: &[u8], issuer: &str) -> Self {
-        Self::of(&[issuer.as_bytes(), &[0], token].concat())
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in [issuer.as_bytes(), &[0], token] {
+            context.update(part);
+        }
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(context.finish().as_ref());
+        Self(bytes)
     }
 }
 

@@ -13,8 +13,8 @@ use super::Outcome;
 use super::admin_client::{AdminArguments, AdminClient};
 use super::output::{Code, Failure, data, say};
 use super::token::read_token;
-use crate::observe::shown;
-use crate::revocation::{Kind, fingerprint, fingerprint_text};
+use crate::observe::{hex, shown};
+use crate::revocation::{Kind, fingerprint};
 
 const REVOCATIONS: &str = "/api/v1/revocations";
 /// What is shown of a text.
@@ -139,7 +139,7 @@ pub(super) fn revoke(arguments: &RevokeArguments) -> Outcome {
         }
         (Kind::Token, source) => {
             let token = read_token(source.unwrap_or("-"))?;
-            let print = fingerprint_text(&fingerprint(&token));
+            let print = hex(&fingerprint(&token));
             selector.insert(kind.name().to_owned(), json!(print));
             match (issuer_of(&token), &issuer) {
                 (Some(_), Some(_)) => {

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use super::status::KeyStatus;
 use crate::clock::{Clock, UnixTime};
 use crate::keys::Thumbprint;
+use crate::observe::hex;
 
 /// The folder inside the state folder.
 const FOLDER: &str = "keys";
@@ -302,10 +303,6 @@ fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let mut text = Vec::new();
     file.take(FILE_BYTES_MAX).read_to_end(&mut text)?;
     Ok(Some(serde_json::from_slice(&text)?))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {

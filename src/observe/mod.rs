@@ -13,4 +13,4 @@ mod shown;
 pub(crate) use audit::Audit;
 pub(crate) use exchange::{Exchange, Outcome};
 pub(crate) use metrics::{Labels, Metrics, Readings};
-pub(crate) use shown::shown;
+pub(crate) use shown::{hex, shown};

@@ -11,7 +11,7 @@ mod stored;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ use journal::Journal;
 
 pub(crate) use journal::{Added, Page, StoreError};
 use selector::SelectorDigest;
-pub(crate) use selector::{Kind, Question, Selector, fingerprint, fingerprint_text};
+pub(crate) use selector::{Kind, Question, Selector, fingerprint};
 
 /// Revocations that one list holds: at about 200 bytes of memory each, 400 MiB.
 const REVOCATIONS_MAX: usize = 2_000_000;
@@ -53,7 +53,7 @@ pub(crate) struct Revoked {
 pub(crate) struct Revocations {
     index: Index,
     /// One change at a time, so that index and journal agree. No request takes this lock.
-    journal: Arc<Mutex<Journal>>,
+    journal: Mutex<Journal>,
     durable: bool,
     /// A list was lost, and no operator has said yet what is to be done.
     lost: AtomicBool,
@@ -86,7 +86,7 @@ impl Revocations {
         Self {
             index,
             durable: journal.is_durable(),
-            journal: Arc::new(Mutex::new(journal)),
+            journal: Mutex::new(journal),
             lost: AtomicBool::new(lost),
         }
     }

@@ -6,6 +6,7 @@ use aws_lc_rs::digest;
 
 use super::Revocation;
 use crate::clock::UnixTime;
+use crate::observe::hex;
 
 /// What a revocation selects tokens by. Each kind is a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,11 +147,11 @@ impl Question<'_> {
     /// The digests to look for, as far as the token has something of this kind. A key counts by the
     /// name in the token and by its own: whoever stole it can leave the name out.
     pub(super) fn digests(&self, kind: Kind) -> [Option<SelectorDigest>; 2] {
-        let hex;
+        let text;
         let values = match kind {
             Kind::Token => {
-                hex = fingerprint_text(self.fingerprint);
-                [Some(hex.as_str()), None]
+                text = hex(self.fingerprint);
+                [Some(text.as_str()), None]
             }
             Kind::Jti => [self.jti, None],
             Kind::Session => [self.session, None],
@@ -174,15 +175,4 @@ pub(crate) fn fingerprint(token: &[u8]) -> [u8; 32] {
     let mut print = [0; 32];
     print.copy_from_slice(digest::digest(&digest::SHA256, signed).as_ref());
     print
-}
-
-/// A fingerprint as it is written.
-pub(crate) fn fingerprint_text(fingerprint: &[u8; 32]) -> String {
-    use fmt::Write as _;
-    let mut text = String::with_capacity(64);
-    for byte in fingerprint {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

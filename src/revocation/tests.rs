@@ -1,5 +1,7 @@
 //! The list and its index: exact, idempotent, forgetful at the right time, whole over a restart.
 
+use std::sync::Arc;
+
 use super::*;
 
 const ISSUER: &str = "https://a.test/";

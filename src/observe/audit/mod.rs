@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 
 use serde::Serialize;
 
-use super::{Exchange, Labels, Outcome, shown};
+use super::{Exchange, Labels, Outcome, hex, shown};
 use crate::clock::UnixTime;
 
 use lines::{ChangeLine, DecisionLine, KID_CHARS_MAX};
@@ -216,11 +216,7 @@ impl Audit {
     /// For matching lines of one run with each other, and for nothing else.
     fn hash(&self, bytes: &[u8]) -> String {
         let tag = aws_lc_rs::hmac::sign(&self.key, bytes);
-        tag.as_ref()
-            .iter()
-            .take(12)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(tag.as_ref().get(..12).unwrap_or_default())
     }
 }
 
