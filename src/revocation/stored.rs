@@ -13,7 +13,7 @@ use crate::clock::UnixTime;
 /// A revocation as it lies in the store.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Stored<'a> {
-    issuer: &'a str,
+    issuer: Cow<'a, str>,
     by: &'a str,
     value: Cow<'a, str>,
     issued_before: Option<i64>,
@@ -26,7 +26,7 @@ pub(super) struct Stored<'a> {
 impl Stored<'_> {
     pub(super) fn of(revocation: &Revocation) -> Stored<'_> {
         Stored {
-            issuer: &revocation.selector.issuer,
+            issuer: (&*revocation.selector.issuer).into(),
             by: revocation.selector.kind.name(),
             value: (&*revocation.selector.value).into(),
             issued_before: revocation.issued_before.map(UnixTime::micros),

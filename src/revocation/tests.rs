@@ -199,3 +199,17 @@ fn readers_run_beside_a_writer() {
     writer.join().expect("a writer");
     assert_eq!(list.len(), 1);
 }
+
+#[test]
+fn an_issuer_with_a_quote_does_not_damage_the_list() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut odd = revocation(1, Kind::Jti, "o\"n\\e", None, None);
+    odd.selector.issuer = "https://a.test/\"\\\u{1}".into();
+    let list = Revocations::open(folder.path()).expect("a list");
+    list.add(vec![odd.clone()]).expect("room");
+    drop(list);
+    let list = Revocations::open(folder.path()).expect("a list");
+    assert!(list.is_whole());
+    let page = list.page(None, 10, |_| true).expect("a page");
+    assert_eq!(page.revocations, [odd]);
+}
