@@ -20,12 +20,23 @@ pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
     };
     line(!*admin.draining.borrow(), "not shutting down");
     // It serves; routes that demand the list say so themselves.
-    let list = match admin.revocations.is_whole() {
-        true => format!("revocations: {}", admin.revocations.len()),
-        false => "revocations: a list of revocations was lost; see `bearward revocations list`"
+    let list = match admin.revocations.has_lost() {
+        false => format!("revocations: {}", admin.revocations.len()),
+        true => "revocations: a list of revocations was lost; see `bearward revocations list`"
             .to_owned(),
     };
     line(true, &list);
+    if let Some(feed) = admin.revocations.feed() {
+        let lag = feed.lag(admin.gateway.clock.now()).as_secs();
+        let how = match feed.is_connected() {
+            _ if !feed.was_tried() => "is being connected".to_owned(),
+            true => "connected".to_owned(),
+            false => format!("disconnected for {lag} s; the known list serves"),
+        };
+        // Whoever has just started may lack much, until it has asked once. A feed that is down keeps
+        // nobody from serving.
+        line(feed.was_tried(), &format!("feed of revocations: {how}"));
+    }
     for ((status, introspection), issuer) in admin.issuers.iter().zip(policy.issuers()) {
         let name = &status.name;
         if status.source == SourceKind::Introspection {

@@ -21,6 +21,7 @@ pub(super) fn read(admin: &Admin) -> Readings {
         )
     });
     out.gauges("bearward_revocations", "Revocations that stand.", kinds);
+    feed(admin, &mut out);
     let mut open = std::collections::BTreeMap::new();
     for lane in &admin.lanes {
         for (upstream, count) in lane.pools.open() {
@@ -62,6 +63,34 @@ fn load(counter: &AtomicU64) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "gauges stay exact up to 2^53")]
 const fn float(value: u64) -> f64 {
     value as f64
+}
+
+/// The feed of revocations, where there is one.
+fn feed(admin: &Admin, out: &mut Readings) {
+    let Some(feed) = admin.revocations.feed() else {
+        return;
+    };
+    let lag = feed.lag(admin.gateway.clock.now()).as_secs_f64();
+    out.gauges(
+        "bearward_revocation_feed_lag_seconds",
+        "How long ago everything in the feed was known here.",
+        [(vec![], lag)],
+    );
+    out.gauges(
+        "bearward_revocation_feed_connected",
+        "Whether the feed is connected.",
+        [(vec![], f64::from(u8::from(feed.is_connected())))],
+    );
+    out.gauges(
+        "bearward_revocation_feed_untold",
+        "Changes of the list that the other replicas do not know yet.",
+        [(vec![], float(feed.untold()))],
+    );
+    out.counters(
+        "bearward_revocation_feed_unreadable_total",
+        "Entries of the feed that could not be read.",
+        [(vec![], load(&feed.unreadable))],
+    );
 }
 
 fn cache(admin: &Admin, out: &mut Readings) {

@@ -208,7 +208,7 @@ pub fn start(
     let (audit, audit_writer) = Audit::start(config.audit, labels.clone(), audit_out)?;
     let metrics = Arc::new(Metrics::new(labels, workers));
     let state_lock = state::take_folder(&config)?;
-    let revocations = Arc::new(state::revocations(&config)?);
+    let revocations = Arc::new(state::revocations(&config, clock.now())?);
     let saved = state::saved_keys(&config)?;
     let issuers = std::mem::take(&mut config.issuers);
     let (issuers, orders) = control::prepare(issuers, &saved, clock.now())
@@ -280,7 +280,7 @@ pub fn start(
             issuers,
             orders,
             saved,
-            (revocations, config.revoked_file),
+            (revocations, config.revoked_file, config.feed),
             asked,
         ),
         (admin_socket, probe_socket),

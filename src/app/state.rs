@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::StartError;
+use crate::clock::UnixTime;
 use crate::config::Config;
 use crate::control::SavedKeys;
 use crate::revocation::Revocations;
@@ -59,12 +60,15 @@ pub(super) fn saved_keys(config: &Config) -> Result<SavedKeys, StartError> {
 }
 
 /// The list of revocations, read back.
-pub(super) fn revocations(config: &Config) -> Result<Revocations, StartError> {
+pub(super) fn revocations(config: &Config, now: UnixTime) -> Result<Revocations, StartError> {
     let opened = if config.revocations_kept {
         Revocations::open(&config.state_dir)
     } else {
         Revocations::in_memory()
     };
+    let feed = config.feed.as_ref();
+    let feed = feed.map(|feed| (feed.stream.as_str(), feed.staleness_max));
+    let opened = opened.and_then(|list| list.shared(feed, now));
     opened.map_err(|error| StartError::State {
         path: config.state_dir.clone(),
         source: io::Error::other(error.to_string()),

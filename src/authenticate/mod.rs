@@ -209,7 +209,7 @@ fn check_revocation(
     trace: &mut Trace,
 ) -> Result<(), AuthenticationError> {
     let revocations = ask.revocations;
-    if ask.route.revocations_required && !revocations.is_whole() {
+    if ask.route.revocations_required && !revocations.is_whole(ask.now) {
         return Err(AuthenticationError::RevocationsUnavailable);
     }
     // Read before asking: a revocation that comes in between makes this answer old at once.

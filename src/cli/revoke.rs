@@ -181,6 +181,7 @@ pub(super) fn revoke(arguments: &RevokeArguments) -> Outcome {
     if answer.get("durable") == Some(&json!(false)) {
         say("It holds until the gateway restarts: revocation.store is \"memory\".");
     }
+    warn_of_feed(&answer);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -232,8 +233,9 @@ pub(super) fn revocations(command: &RevocationsCommand) -> Outcome {
                 ));
             }
             let path = format!("{REVOCATIONS}/{id}");
-            AdminClient::find(admin)?.send(Method::DELETE, &path, None)?;
+            let answer = AdminClient::find(admin)?.send(Method::DELETE, &path, None)?;
             data(&format!("removed {id}"));
+            warn_of_feed(&answer);
         }
         RevocationsCommand::Export { admin } => {
             let client = AdminClient::find(admin)?;
@@ -286,9 +288,17 @@ fn import(client: &AdminClient, text: &str) -> Result<(), Failure> {
         let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
         added += count("added");
         known += count("known");
+        warn_of_feed(&answer);
     }
     data(&format!("{added} added, {known} known before"));
     Ok(())
+}
+
+/// Whoever revokes must know if the other replicas do not know it yet.
+fn warn_of_feed(answer: &Value) {
+    if answer.get("feed") == Some(&json!("disconnected")) {
+        say("The feed is down: the other replicas will know it when it is back.");
+    }
 }
 
 /// Somebody else wrote it, and a terminal obeys what it is shown.

@@ -22,7 +22,7 @@ pub(crate) use value::duration;
 pub use diagnostic::{Diagnostic, Report, Severity};
 pub use settings::Config;
 pub(crate) use settings::{
-    AdminPlace, ClientAuth, FetchSettings, FreshnessSettings, IntrospectionSettings,
+    AdminPlace, ClientAuth, FeedSettings, FetchSettings, FreshnessSettings, IntrospectionSettings,
     IssuerSettings, KeySourceSettings, ListenerSettings,
 };
 

@@ -40,6 +40,8 @@ pub struct Config {
     pub(crate) revocations_kept: bool,
     /// A file with revocations that is watched.
     pub(crate) revoked_file: Option<PathBuf>,
+    /// How the list is shared with other replicas.
+    pub(crate) feed: Option<FeedSettings>,
     pub(crate) problem_pages: bool,
     pub(crate) admin: AdminSettings,
     pub(crate) probes: Option<SocketAddr>,
@@ -133,6 +135,22 @@ pub(crate) struct IntrospectionSettings {
     pub(crate) client_auth: ClientAuth,
     pub(crate) cache_max: Duration,
     pub(crate) fetch: FetchSettings,
+}
+
+/// Where the feed of revocations is: a stream of a Redis or Valkey server.
+#[derive(Clone, Debug)]
+pub(crate) struct FeedSettings {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: bool,
+    /// Roots in PEM, in place of the system's.
+    pub(crate) ca: Option<Vec<u8>>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) database: u32,
+    pub(crate) stream: String,
+    /// How old the list may be where a route demands it.
+    pub(crate) staleness_max: Duration,
 }
 
 /// How a client shows who it is (RFC 6749 section 2.3.1), by the names of RFC 7591.

@@ -5,6 +5,7 @@
 //! between, so no change is lost and readers never lock. Opaque tokens are asked about here too.
 
 mod discovery;
+mod feed;
 pub(crate) mod fetch;
 mod gate;
 mod introspect;
@@ -26,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::authenticate::IntrospectionRequest;
 use crate::clock::UnixTime;
-use crate::config::{FreshnessSettings, IssuerSettings, KeySourceSettings};
+use crate::config::{FeedSettings, FreshnessSettings, IssuerSettings, KeySourceSettings};
 use crate::gateway::Gateway;
 use crate::keys::{KeyRequest, jwks};
 use crate::policy::{IssuerId, TrustedIssuer};
@@ -187,7 +188,7 @@ pub(crate) async fn run(
     kept: Vec<Kept>,
     orders: Orders,
     saved: SavedKeys,
-    (revocations, revoked_file): (Arc<Revocations>, Option<PathBuf>),
+    (revocations, revoked_file, feed): (Arc<Revocations>, Option<PathBuf>, Option<FeedSettings>),
     (mut keys, mut introspections): (
         mpsc::Receiver<KeyRequest>,
         mpsc::Receiver<IntrospectionRequest>,
@@ -209,31 +210,25 @@ pub(crate) async fn run(
     let Start {
         gateway,
         introspectors,
+        mut trust,
         ..
     } = start;
     if let Some(path) = revoked_file {
         let (gateway, list) = (Arc::clone(&gateway), Arc::clone(&revocations));
         tokio::spawn(revoked_file::keep(path, gateway, list));
     }
-    let clock = Arc::clone(&gateway.clock);
-    tokio::spawn(async move {
-        let mut tick = tokio::time::interval(FORGET_EVERY);
-        loop {
-            tick.tick().await;
-            // A little at a time: whoever revokes meanwhile must not wait for it.
-            let mut more = true;
-            while more {
-                let (list, now) = (Arc::clone(&revocations), clock.now());
-                let forgetting = tokio::task::spawn_blocking(move || list.forget_expired(now));
-                let forgotten = forgetting.await.unwrap_or(Ok(false));
-                if let Err(error) = &forgotten {
-                    tracing::warn!(%error, "revocations that have run out are not forgotten");
-                }
-                more = forgotten.unwrap_or(false);
-                tokio::time::sleep(FORGET_PAUSE).await;
+    let (over, run_out) = mpsc::channel(feed::OVER_MAX);
+    if let Some(settings) = feed {
+        let tls = settings.tls.then(|| trust.tls(settings.ca.as_deref()));
+        match tls.transpose() {
+            Ok(tls) => {
+                let (gateway, list) = (Arc::clone(&gateway), Arc::clone(&revocations));
+                tokio::spawn(feed::keep(settings, tls, gateway, list, run_out));
             }
+            Err(error) => tracing::error!(%error, "the feed of revocations cannot be kept"),
         }
-    });
+    }
+    tokio::spawn(forget(revocations, Arc::clone(&gateway), over));
     loop {
         // An issuer with fixed keys, or one whose queue is full: the answer is dropped, which says
         // that there is nothing to wait for.
@@ -249,6 +244,34 @@ pub(crate) async fn run(
                 }
             }
             else => return,
+        }
+    }
+}
+
+/// Forgets revocations that have run out, and tells the feed.
+async fn forget(list: Arc<Revocations>, gateway: Arc<Gateway>, over: mpsc::Sender<uuid::Uuid>) {
+    let mut tick = tokio::time::interval(FORGET_EVERY);
+    loop {
+        tick.tick().await;
+        // A little at a time: whoever revokes meanwhile must not wait for it.
+        loop {
+            let (own, now) = (Arc::clone(&list), gateway.clock.now());
+            let forgetting = tokio::task::spawn_blocking(move || own.forget_expired(now));
+            let forgotten = match forgetting.await.unwrap_or(Ok(Vec::new())) {
+                Ok(forgotten) => forgotten,
+                Err(error) => {
+                    tracing::warn!(%error, "revocations that have run out are not forgotten");
+                    break;
+                }
+            };
+            if forgotten.is_empty() {
+                break;
+            }
+            for version in forgotten {
+                // Without a feed nobody asks; with a slow one, a later comparison removes them.
+                let _ = over.try_send(version);
+            }
+            tokio::time::sleep(FORGET_PAUSE).await;
         }
     }
 }

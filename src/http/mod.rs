@@ -4,6 +4,7 @@
 pub(crate) mod body;
 pub(crate) mod cors;
 pub(crate) mod deadline;
+pub(crate) mod form;
 pub(crate) mod headers;
 pub(crate) mod host;
 pub(crate) mod serve;

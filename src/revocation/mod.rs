@@ -6,6 +6,7 @@
 
 mod index;
 mod journal;
+mod replica;
 mod selector;
 mod stored;
 
@@ -13,15 +14,19 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::clock::UnixTime;
 use index::Index;
 use journal::Journal;
 
-pub(crate) use journal::{Added, Page, StoreError};
+use journal::Position;
+pub(crate) use journal::{Added, Page, StoreError, Untold};
+pub(crate) use replica::{Feed, Merged};
 use selector::SelectorDigest;
 pub(crate) use selector::{Kind, Question, Selector, fingerprint};
+pub(crate) use stored::Change;
 
 /// Revocations that one list holds: at about 200 bytes of memory each, 400 MiB.
 const REVOCATIONS_MAX: usize = 2_000_000;
@@ -57,6 +62,10 @@ pub(crate) struct Revocations {
     durable: bool,
     /// A list was lost, and no operator has said yet what is to be done.
     lost: AtomicBool,
+    /// Other replicas have the same list.
+    feed: Option<Feed>,
+    /// Told of every change.
+    changes: watch::Sender<()>,
 }
 
 impl Revocations {
@@ -88,6 +97,8 @@ impl Revocations {
             durable: journal.is_durable(),
             journal: Mutex::new(journal),
             lost: AtomicBool::new(lost),
+            feed: None,
+            changes: watch::Sender::new(()),
         }
     }
 
@@ -116,9 +127,25 @@ impl Revocations {
         self.durable
     }
 
-    /// Whether the list is all that was ever acknowledged, as far as is known.
-    pub(crate) fn is_whole(&self) -> bool {
-        !self.lost.load(Ordering::Relaxed)
+    /// Whether a list was lost of which no operator has said what is to be done.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Whether the list is all that was ever acknowledged, here and by the other replicas, as far as
+    /// can be known.
+    pub(crate) fn is_whole(&self, now: UnixTime) -> bool {
+        !self.has_lost() && self.feed.as_ref().is_none_or(|feed| feed.is_current(now))
+    }
+
+    /// Whoever holds this is told of every change.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.index.changed();
+        self.changes.send_replace(());
     }
 
     fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
@@ -141,7 +168,8 @@ impl Revocations {
             let (Added::New(revocation) | Added::Known(revocation)) = added;
             self.index.insert(revocation);
         }
-        self.index.changed();
+        self.count_untold(&mut journal);
+        self.changed();
         Ok(added)
     }
 
@@ -162,7 +190,7 @@ impl Revocations {
                 Err(_) => {}
             }
         }
-        self.index.changed();
+        self.changed();
         match kept {
             0 => error,
             _ => StoreError::Store(format!(
@@ -183,25 +211,27 @@ impl Revocations {
             && matches!(journal.find(id), Ok(None))
         {
             self.index.remove(revocation);
-            self.index.changed();
+            self.count_untold(&mut journal);
+            self.changed();
         }
         removed
     }
 
-    /// Forgets some of what has run out; whether there may be more. Blocks.
+    /// Forgets some of what has run out, and gives its versions; none where there is no more.
+    /// Blocks.
     ///
     /// # Errors
     /// The list cannot be written.
-    pub(crate) fn forget_expired(&self, now: UnixTime) -> Result<bool, StoreError> {
+    pub(crate) fn forget_expired(&self, now: UnixTime) -> Result<Vec<Uuid>, StoreError> {
         let mut journal = self.journal();
         let gone = journal.forget(now)?;
-        for revocation in &gone {
-            self.index.remove(revocation);
+        for held in &gone {
+            self.index.remove(&held.revocation);
         }
         if !gone.is_empty() {
-            self.index.changed();
+            self.changed();
         }
-        Ok(!gone.is_empty())
+        Ok(gone.iter().map(|held| held.version).collect())
     }
 
     /// A part of the list, the newest first. Blocks.
@@ -232,7 +262,7 @@ impl Revocations {
     pub(crate) fn accept_loss(&self) -> Result<(), StoreError> {
         self.journal().accept_loss()?;
         self.lost.store(false, Ordering::Relaxed);
-        self.index.changed();
+        self.changed();
         Ok(())
     }
 }

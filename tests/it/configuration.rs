@@ -146,3 +146,33 @@ fn many_routes_are_checked_and_found() {
     let (config, report) = config::read(&folder("invalid/x.toml"), text);
     assert!(config.is_some(), "{}", report.pretty());
 }
+
+#[test]
+fn a_feed_is_warned_of_where_it_is_unsafe_or_pointless() {
+    let text = std::fs::read_to_string(folder("invalid/issuer_unknown.toml")).expect("text");
+    let text = text.replace("mian", "main");
+    for (url, more, code) in [
+        ("redis://localhost", "", None),
+        ("rediss://:secret@redis.example.com", "", None),
+        ("redis://:hunter2@redis.example.com", "", Some("BW0211")),
+        (
+            "redis://localhost",
+            "staleness_max = \"5s\"",
+            Some("BW0210"),
+        ),
+    ] {
+        let inner = tempfile::tempdir().expect("a folder");
+        let file = inner.path().join("url");
+        std::fs::write(&file, url).expect("a file");
+        let feed = format!("{more}\n[revocation.feed]\nurl = {{ file = {file:?} }}\n");
+        let text = format!("{text}\n[revocation]\n{feed}");
+        let (config, report) = config::read(&folder("invalid/x.toml"), text);
+        let shown = report.pretty();
+        assert!(config.is_some(), "{shown}");
+        match code {
+            Some(code) => assert!(shown.contains(code), "{shown}"),
+            None => assert!(!shown.contains("warning"), "{shown}"),
+        }
+        assert!(!shown.contains("hunter2"));
+    }
+}

@@ -19,6 +19,7 @@ mod bodies;
 mod configuration;
 mod demo;
 mod documents;
+mod feed;
 mod forwarding;
 mod introspection;
 mod issuers;

@@ -4,6 +4,7 @@
 //! that later parts step over, so that one run tells all.
 
 mod addresses;
+mod feed;
 mod fetching;
 mod issuers;
 mod listeners;
@@ -254,6 +255,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
             "write \"state\", which is the default",
         );
     }
+    let feed = feed::check(&revocation, required, &mut checker);
     let endpoints = with_defaults(root, "endpoints");
     let admin = addresses::admin(&with_defaults(root, "admin"), &mut checker);
     let probes = table("probes");
@@ -296,6 +298,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
             bad_lifetime: cache.duration("bad_lifetime"),
         },
         revocations_kept,
+        feed,
         revoked_file: revocation.text("watch").map(|path| checker.path(&path)),
         problem_pages: endpoints.flag("problems"),
         admin: admin?,

@@ -70,7 +70,19 @@ impl Trust {
         ca: Option<&[u8]>,
         allow_http_loopback: bool,
     ) -> Result<Connector, FetchError> {
-        let tls = match ca {
+        Ok(Connector {
+            tls: Some(self.tls(ca)?),
+            allow_http_loopback,
+            proxy: None,
+        })
+    }
+
+    /// TLS that trusts the roots in `ca`, or the system's.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn tls(&mut self, ca: Option<&[u8]>) -> Result<TlsConnector, FetchError> {
+        Ok(match ca {
             None => match &self.system {
                 Some(tls) => tls.clone(),
                 None => {
@@ -87,11 +99,6 @@ impl Trust {
                     tls
                 }
             },
-        };
-        Ok(Connector {
-            tls: Some(tls),
-            allow_http_loopback,
-            proxy: None,
         })
     }
 }
@@ -171,7 +178,7 @@ impl Connector {
 }
 
 /// A connection to the first address that takes it. A dead address costs its share of the time.
-async fn reach(
+pub(crate) async fn reach(
     host: &str,
     port: u16,
     loopback_alone: bool,

@@ -24,7 +24,7 @@ use crate::config::FetchSettings;
 use connect::Target;
 use idle::Idle;
 
-pub(crate) use connect::{Connector, Trust};
+pub(crate) use connect::{Connector, Trust, reach};
 pub(crate) use error::FetchError;
 pub(crate) use headers::{date, fresh_for};
 

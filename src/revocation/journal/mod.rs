@@ -5,26 +5,25 @@
 //! lost is remembered in the new one until an operator has said what is to be done.
 
 mod opening;
+mod shared;
+mod tables;
 
 use std::io;
 use std::path::PathBuf;
 
 use redb::backends::InMemoryBackend;
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use uuid::Uuid;
 
 use opening::{make_tables, open};
+use tables::{BURIED_END, BY_END, BY_ID, Place, State, Tables, place_of};
 
-use super::stored::Stored;
-use super::{Revocation, SelectorDigest};
+use super::Revocation;
+use super::stored::{Held, Stored};
 use crate::clock::UnixTime;
 
-/// By id, which begins with the time: the order of the list.
-const BY_ID: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("revocations");
-/// The id of a selector with its cut, so that the same is not added twice.
-const BY_SELECTOR: TableDefinition<'_, &[u8], u128> = TableDefinition::new("selectors");
-/// What runs out when, in seconds.
-const BY_END: TableDefinition<'_, (i64, u128), ()> = TableDefinition::new("ends");
+pub(crate) use shared::{Applied, Position, Untold};
+
 /// What was set aside, and when.
 const LOST: TableDefinition<'_, &str, i64> = TableDefinition::new("lost");
 /// Revocations that run out in one step.
@@ -78,6 +77,8 @@ pub(crate) struct Journal {
     path: Option<PathBuf>,
     /// `None` after a write that failed: it is opened again before the next.
     database: Option<Database>,
+    /// Other replicas have the same list.
+    shared: bool,
 }
 
 impl Journal {
@@ -92,6 +93,7 @@ impl Journal {
         Ok(Self {
             path: None,
             database: Some(database),
+            shared: false,
         })
     }
 
@@ -99,6 +101,7 @@ impl Journal {
         Self {
             path: Some(path),
             database: Some(database),
+            shared: false,
         }
     }
 
@@ -147,58 +150,12 @@ impl Journal {
         revocations: Vec<Revocation>,
         max: usize,
     ) -> Result<Vec<Added>, StoreError> {
+        let shared = self.shared;
         self.change(|transaction| {
-            let mut by_id = transaction.open_table(BY_ID)?;
-            let mut by_selector = transaction.open_table(BY_SELECTOR)?;
-            let mut by_end = transaction.open_table(BY_END)?;
+            let mut tables = Tables::open(transaction)?;
             let mut added = Vec::new();
             for revocation in revocations {
-                let place = place_of(&revocation);
-                let known = by_selector.get(place.as_slice())?.map(|id| id.value());
-                let known = match known {
-                    Some(id) => by_id
-                        .get(id)?
-                        .map(|bytes| Stored::read(id, bytes.value()))
-                        .transpose()?,
-                    None => None,
-                };
-                let (now, before, answer): (Revocation, Option<Revocation>, _) = match known {
-                    Some(known) => {
-                        // The longer life wins: `None` is for ever.
-                        let until = match (known.until, revocation.until) {
-                            (Some(a), Some(b)) => Some(a.max(b)),
-                            _ => None,
-                        };
-                        let longer = Revocation {
-                            until,
-                            ..known.clone()
-                        };
-                        (longer.clone(), Some(known), Added::Known(longer))
-                    }
-                    None => {
-                        if by_id.len()? >= max as u64 {
-                            return Err(StoreError::Full(max));
-                        }
-                        let mut revocation = revocation;
-                        if by_id.get(revocation.id.as_u128())?.is_some() {
-                            // Another one bears it, from another list.
-                            revocation.id = Uuid::now_v7();
-                        }
-                        (revocation.clone(), None, Added::New(revocation))
-                    }
-                };
-                let id = now.id.as_u128();
-                if let Some(until) = before.and_then(|before| before.until) {
-                    by_end.remove((until.secs(), id))?;
-                }
-                if let Some(until) = now.until {
-                    by_end.insert((until.secs(), id), ())?;
-                }
-                let bytes = serde_json::to_vec(&Stored::of(&now))
-                    .map_err(|error| StoreError::Store(error.to_string()))?;
-                by_id.insert(id, bytes.as_slice())?;
-                by_selector.insert(place.as_slice(), id)?;
-                added.push(answer);
+                added.push(add(&mut tables, revocation, max, shared)?);
             }
             Ok(added)
         })
@@ -213,7 +170,7 @@ impl Journal {
         let by_id = self.database()?.begin_read()?.open_table(BY_ID)?;
         let bytes = by_id.get(id)?;
         bytes
-            .map(|bytes| Stored::read(id, bytes.value()))
+            .map(|bytes| Ok(Stored::read(Some(id), bytes.value())?.revocation))
             .transpose()
     }
 
@@ -222,28 +179,64 @@ impl Journal {
     /// # Errors
     /// The list cannot be written.
     pub(crate) fn remove(&mut self, id: Uuid) -> Result<Option<Revocation>, StoreError> {
-        self.change(|transaction| take(transaction, id.as_u128()))
+        let shared = self.shared;
+        self.change(|transaction| {
+            let mut tables = Tables::open(transaction)?;
+            let Some(held) = tables.find(id.as_u128())? else {
+                return Ok(None);
+            };
+            let place = place_of(&held.revocation);
+            if shared {
+                let buried = held.followed_by(held.revocation.clone());
+                tables.bury(&place, &buried)?;
+                tables.tell(&place, Some(held.version))?;
+            } else {
+                tables.clear(&place)?;
+            }
+            Ok(Some(held.revocation))
+        })
     }
 
-    /// Forgets what has run out, some at a time; gives it.
+    /// Forgets what has run out, some at a time; gives it. What was taken back is forgotten too.
     ///
     /// # Errors
     /// The list cannot be written.
-    pub(crate) fn forget(&mut self, now: UnixTime) -> Result<Vec<Revocation>, StoreError> {
-        let over = {
-            let database = self.database()?;
-            let ends = database.begin_read()?.open_table(BY_END)?;
+    pub(crate) fn forget(&mut self, now: UnixTime) -> Result<Vec<Held>, StoreError> {
+        let (over, buried) = {
+            let reading = self.database()?.begin_read()?;
+            let ends = reading.open_table(BY_END)?;
             let over = ends.range(..(now.secs(), 0))?.take(FORGOTTEN_MAX);
-            over.map(|entry| Ok(entry?.0.value().1))
-                .collect::<Result<Vec<_>, StoreError>>()?
+            let over = over
+                .map(|entry| Ok(entry?.0.value().1))
+                .collect::<Result<Vec<_>, StoreError>>()?;
+            let ends = reading.open_table(BURIED_END)?;
+            let none: &[u8] = &[];
+            let buried = ends.range(..(now.secs(), none))?.take(FORGOTTEN_MAX);
+            let buried = buried
+                .map(|entry| Ok(entry?.0.value().1.to_vec()))
+                .collect::<Result<Vec<Place>, StoreError>>()?;
+            (over, buried)
         };
-        if over.is_empty() {
+        if over.is_empty() && buried.is_empty() {
             return Ok(Vec::new());
         }
         self.change(|transaction| {
+            let mut tables = Tables::open(transaction)?;
             let mut gone = Vec::new();
             for id in over {
-                gone.extend(take(transaction, id)?);
+                if let Some(held) = tables.find(id)? {
+                    let place = place_of(&held.revocation);
+                    tables.clear(&place)?;
+                    tables.told(&place)?;
+                    gone.push(held);
+                }
+            }
+            for place in buried {
+                if let Some(state) = tables.state(&place)? {
+                    tables.clear(&place)?;
+                    tables.told(&place)?;
+                    gone.push(state.held().clone());
+                }
             }
             Ok(gone)
         })
@@ -268,7 +261,7 @@ impl Journal {
         let mut page = Page::default();
         for entry in entries.rev() {
             let (id, bytes) = entry?;
-            let revocation = Stored::read(id.value(), bytes.value())?;
+            let revocation = Stored::read(Some(id.value()), bytes.value())?.revocation;
             if !fits(&revocation) {
                 continue;
             }
@@ -304,28 +297,49 @@ impl Journal {
     }
 }
 
-/// Where a selector with its cut is looked up.
-fn place_of(revocation: &Revocation) -> Vec<u8> {
-    let SelectorDigest(digest) = revocation.selector.digest();
-    let mut place = digest.to_vec();
-    if let Some(cut) = revocation.issued_before {
-        place.extend_from_slice(&cut.micros().to_be_bytes());
+/// Adds one revocation, or lets the one that stands there live as long as the longer.
+fn add(
+    tables: &mut Tables<'_>,
+    revocation: Revocation,
+    max: usize,
+    shared: bool,
+) -> Result<Added, StoreError> {
+    let place = place_of(&revocation);
+    let before = tables.state(&place)?;
+    if let Some(State::Live(known)) = before {
+        let until = later_end(known.revocation.until, revocation.until);
+        if until == known.revocation.until {
+            return Ok(Added::Known(known.revocation));
+        }
+        let longer = known.followed_by(Revocation {
+            until,
+            ..known.revocation.clone()
+        });
+        let longer = tables.put(&place, longer)?;
+        if shared {
+            tables.tell(&place, Some(known.version))?;
+        }
+        return Ok(Added::Known(longer.revocation));
     }
-    place
+    if tables.live_count()? >= max as u64 {
+        return Err(StoreError::Full(max));
+    }
+    let known = before.as_ref().map(|state| state.held().version);
+    let held = match before {
+        Some(State::Buried(buried)) => Held {
+            after: Some(buried.version),
+            ..buried.followed_by(revocation)
+        },
+        _ => Held::new(revocation),
+    };
+    let held = tables.put(&place, held)?;
+    if shared {
+        tables.tell(&place, known)?;
+    }
+    Ok(Added::New(held.revocation))
 }
 
-fn take(transaction: &redb::WriteTransaction, id: u128) -> Result<Option<Revocation>, StoreError> {
-    let mut by_id = transaction.open_table(BY_ID)?;
-    let Some(bytes) = by_id.remove(id)?.map(|bytes| bytes.value().to_vec()) else {
-        return Ok(None);
-    };
-    let revocation = Stored::read(id, &bytes)?;
-    let place = place_of(&revocation);
-    transaction
-        .open_table(BY_SELECTOR)?
-        .remove(place.as_slice())?;
-    if let Some(until) = revocation.until {
-        transaction.open_table(BY_END)?.remove((until.secs(), id))?;
-    }
-    Ok(Some(revocation))
+/// The later of two ends; `None` is never.
+fn later_end(a: Option<UnixTime>, b: Option<UnixTime>) -> Option<UnixTime> {
+    Some(a?.max(b?))
 }

@@ -13,7 +13,9 @@ use std::path::Path;
 use redb::{Database, ReadableDatabase, ReadableTable};
 use uuid::Uuid;
 
-use super::{BY_END, BY_ID, BY_SELECTOR, Journal, LOST, Revocation, StoreError, Stored};
+use super::shared::FEED;
+use super::tables::{BURIED, BURIED_END, BY_END, BY_ID, BY_PLACE, OUTBOX};
+use super::{Journal, LOST, Revocation, StoreError, Stored};
 
 /// The file in the state folder.
 const FILE: &str = "revocations.redb";
@@ -53,9 +55,11 @@ impl Journal {
                     if !database.check_integrity()? {
                         tracing::warn!("the list of revocations was repaired");
                     }
+                    // One of an earlier version lacks some.
+                    make_tables(&database)?;
                     for entry in database.begin_read()?.open_table(BY_ID)?.iter()? {
                         let (id, bytes) = entry?;
-                        each(&Stored::read(id.value(), bytes.value())?);
+                        each(&Stored::read(Some(id.value()), bytes.value())?.revocation);
                     }
                     Ok::<_, StoreError>(database)
                 }));
@@ -129,8 +133,12 @@ fn begin(state_dir: &Path, path: &Path, lost: &[String]) -> Result<Database, Sto
 pub(super) fn make_tables(database: &Database) -> Result<(), StoreError> {
     let transaction = database.begin_write()?;
     transaction.open_table(BY_ID)?;
-    transaction.open_table(BY_SELECTOR)?;
+    transaction.open_table(BY_PLACE)?;
     transaction.open_table(BY_END)?;
+    transaction.open_table(BURIED)?;
+    transaction.open_table(BURIED_END)?;
+    transaction.open_table(OUTBOX)?;
+    transaction.open_table(FEED)?;
     transaction.open_table(LOST)?;
     transaction.commit()?;
     Ok(())

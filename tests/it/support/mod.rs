@@ -9,6 +9,7 @@ pub mod openid;
 pub mod process;
 pub mod program;
 pub mod provider;
+pub mod redis;
 pub mod upstream;
 
 pub use client::{Answer, Client};

@@ -2,7 +2,7 @@
 //!
 //! The list is synced before an answer is given, on a thread that may wait for the disk.
 
-mod form;
+mod shown;
 
 use std::sync::Arc;
 
@@ -14,9 +14,10 @@ use uuid::Uuid;
 
 use super::{ACTOR, Admin, Answer, json, problem, text};
 use crate::control::revocations;
+use crate::http::form::fields;
 use crate::observe::audit::{AdminEvent, SelectorNotes};
 use crate::revocation::{Added, Kind, Revocation, Revocations, StoreError};
-use form::Shown;
+use shown::Shown;
 
 /// Revocations in one answer, unless fewer are asked for.
 const LISTED_MAX: usize = 1000;
@@ -77,10 +78,8 @@ impl Wanted {
             kind: None,
             value: None,
         };
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = form::unescaped(value).ok_or("the query is badly escaped")?;
-            match name {
+        for (name, value) in fields(query).ok_or("the query is badly escaped")? {
+            match name.as_str() {
                 "before" => {
                     let id = Uuid::try_parse(&value);
                     wanted.before = Some(id.map_err(|_| "`before` is no id")?);
@@ -141,6 +140,7 @@ async fn list(admin: &Admin, parts: &Parts) -> Result<Answer, Answer> {
         &json!({
             "count": admin.revocations.len(),
             "durable": admin.revocations.is_durable(),
+            "feed": feed(admin),
             "lost": lost,
             "next": next.map(|last| last.id),
             "revocations": shown,
@@ -183,7 +183,10 @@ async fn remove(admin: &Admin, id: &str) -> Result<Answer, Answer> {
         removed.as_ref(),
     );
     match removed {
-        Some(_) => Ok(json(StatusCode::OK, &json!({ "id": id, "removed": true }))),
+        Some(_) => Ok(json(
+            StatusCode::OK,
+            &json!({ "id": id, "removed": true, "feed": feed(admin) }),
+        )),
         None => Err(unknown()),
     }
 }
@@ -226,7 +229,20 @@ async fn add(admin: &Admin, headers: &HeaderMap, body: &[u8]) -> Result<Answer, 
     };
     let target = revocation.id.to_string();
     audit(admin, "revocation.add", &target, result, Some(revocation));
-    Ok(json(status, &Shown::of(revocation, admin)))
+    let answer = shown::Answered {
+        revocation: Shown::of(revocation, admin),
+        feed: feed(admin),
+    };
+    Ok(json(status, &answer))
+}
+
+/// Whether the other replicas are told at once; `null` where there are none.
+fn feed(admin: &Admin) -> Option<&'static str> {
+    let feed = admin.revocations.feed()?;
+    Some(match feed.is_connected() {
+        true => "connected",
+        false => "disconnected",
+    })
 }
 
 /// JSON lines as they are exported; all of them or none.
@@ -243,7 +259,7 @@ async fn import(admin: &Admin, body: &[u8]) -> Result<Answer, Answer> {
     audit(admin, "revocation.import", "", &result, None);
     Ok(json(
         StatusCode::OK,
-        &json!({ "added": new, "known": added.len() - new, "durable": admin.revocations.is_durable() }),
+        &json!({ "added": new, "known": added.len() - new, "durable": admin.revocations.is_durable(), "feed": feed(admin) }),
     ))
 }
 

@@ -1,4 +1,4 @@
-//! A revocation as it is shown, and queries over the list.
+//! A revocation as it is shown.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -20,6 +20,14 @@ pub(super) struct Shown {
     at: String,
     /// Whether it survives a restart of this process.
     durable: bool,
+}
+
+/// The answer to whoever adds one.
+#[derive(Serialize)]
+pub(super) struct Answered {
+    #[serde(flatten)]
+    pub(super) revocation: Shown,
+    pub(super) feed: Option<&'static str>,
 }
 
 impl Shown {
@@ -54,21 +62,4 @@ impl Shown {
             durable: admin.revocations.is_durable(),
         }
     }
-}
-
-/// A query's value without its escapes.
-pub(super) fn unescaped(text: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            b'+' => b' ',
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }

@@ -1,0 +1,87 @@
+//! Hearing what the other replicas have changed.
+
+use std::sync::atomic::Ordering;
+
+use tokio::sync::watch;
+
+use super::entry::{EntryId, entries};
+use super::link::{FeedError, Link, REPLY_MAX};
+use super::{HELD_BACK, Keeper, Never};
+use crate::revocation::Change;
+
+/// Entries that are read at once.
+const READ_MAX: usize = 500;
+
+impl Keeper {
+    /// Reads what the others write.
+    pub(super) async fn listen(
+        &self,
+        link: &mut Link,
+        mut cursor: String,
+        passed: watch::Sender<EntryId>,
+    ) -> Result<Never, FeedError> {
+        let stream = self.settings.stream.as_bytes();
+        let count = (READ_MAX + 1).to_string();
+        let held_back = HELD_BACK.as_millis().to_string();
+        let mut connected = false;
+        loop {
+            let asked_at = self.gateway.clock.now();
+            let range: [&[u8]; 6] = [
+                b"XRANGE",
+                stream,
+                cursor.as_bytes(),
+                b"+",
+                b"COUNT",
+                count.as_bytes(),
+            ];
+            let mut entries = entries(link.ask(&range).await?)?.into_iter();
+            // The last one that was read must still be there, or more than it may have gone.
+            match entries.next() {
+                Some((id, _)) if id == cursor => {}
+                _ => return Err(FeedError::Gap),
+            }
+            let mut changes = Vec::new();
+            let mut last = None;
+            for (id, change) in entries {
+                changes.extend(change.and_then(|change| self.readable(&change)));
+                last = Some(id);
+            }
+            if let Some(id) = last {
+                self.merge(changes, Some(id.clone())).await?;
+                passed.send_replace(EntryId::parse(&id).ok_or(FeedError::Senseless)?);
+                cursor = id;
+                continue;
+            }
+            self.feed()?.heard(asked_at);
+            if !connected {
+                connected = true;
+                tracing::info!("the feed of revocations is connected");
+            }
+            let wait: [&[u8]; 8] = [
+                b"XREAD",
+                b"COUNT",
+                b"1",
+                b"BLOCK",
+                held_back.as_bytes(),
+                b"STREAMS",
+                stream,
+                cursor.as_bytes(),
+            ];
+            link.ask_within(&wait, HELD_BACK + REPLY_MAX).await?;
+        }
+    }
+
+    pub(super) fn readable(&self, bytes: &[u8]) -> Option<Change> {
+        let change = Change::read(bytes);
+        if change.is_err() {
+            let unreadable = self.list.feed().map(|feed| &feed.unreadable);
+            let count = unreadable.map(|it| it.fetch_add(1, Ordering::Relaxed));
+            if count == Some(0) {
+                tracing::error!(
+                    "the feed of revocations has an entry that cannot be read; it is left out"
+                );
+            }
+        }
+        change.ok()
+    }
+}

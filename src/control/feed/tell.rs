@@ -1,0 +1,159 @@
+//! Telling the other replicas what was changed here, and keeping the server's hash as long as the list.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use super::entry::{CHANGE, EntryId, entry_id};
+use super::link::{FeedError, Link, REPLY_MAX};
+use super::resp::Reply;
+use super::{AGAIN, HELD_BACK, Keeper, Never, STREAM_ENTRIES};
+use crate::revocation::{Revocations, Untold};
+
+/// Changes that are told at once.
+const TOLD_MAX: usize = 100;
+/// How often the two lists' lengths are compared.
+const COUNTED_EVERY: Duration = Duration::from_secs(30);
+/// How many times in a row they must differ: a change may be on its way.
+const DIFFERS_MAX: u32 = 2;
+/// Fields that are removed from the hash at once.
+const REMOVED_MAX: usize = 500;
+
+impl Keeper {
+    /// Tells the others what was changed here.
+    pub(super) async fn tell(
+        &self,
+        link: &mut Link,
+        mut behind: watch::Receiver<EntryId>,
+        over: &mut mpsc::Receiver<Uuid>,
+    ) -> Result<Never, FeedError> {
+        let mut changes = self.list.changes();
+        let mut refused = false;
+        let mut last = None;
+        let mut count_at = tokio::time::Instant::now() + COUNTED_EVERY;
+        let mut differs = 0;
+        loop {
+            changes.mark_unchanged();
+            let untold = self.with_list(|list| list.untold(TOLD_MAX)).await?;
+            let first = untold.first().map(|it| it.change.held.version);
+            if first.is_some() && first != last {
+                match self.publish(link, &untold).await {
+                    Ok(id) => {
+                        refused = false;
+                        last = first;
+                        let passing = behind.wait_for(|passed| *passed >= id);
+                        let passing = tokio::time::timeout(2 * REPLY_MAX, passing).await;
+                        // Its sender lives as long as this.
+                        let _ = passing.map_err(|_| FeedError::Timeout)?;
+                        continue;
+                    }
+                    // It has no room, or may not be written to. What others write is read on.
+                    Err(FeedError::Refused(why)) => {
+                        if !refused {
+                            tracing::error!(
+                                error = why,
+                                "the feed takes no revocations; they wait"
+                            );
+                        }
+                        refused = true;
+                    }
+                    Err(error) => return Err(error),
+                }
+            } else if first.is_none() {
+                last = None;
+                self.sweep(link, over).await?;
+                if tokio::time::Instant::now() >= count_at {
+                    count_at = tokio::time::Instant::now() + COUNTED_EVERY;
+                    differs = match self.has_as_many(link).await? {
+                        true => 0,
+                        false => differs + 1,
+                    };
+                    if differs == DIFFERS_MAX {
+                        return Err(FeedError::Differs);
+                    }
+                }
+            } else {
+                // Told already, and not yet taken for told: once more, a little later.
+                last = None;
+            }
+            let _ = tokio::time::timeout(HELD_BACK, changes.changed()).await;
+            if refused {
+                tokio::time::sleep(AGAIN.0).await;
+            }
+        }
+    }
+
+    /// Writes changes to the stream and to the hash, all or none; gives the id of the last entry.
+    async fn publish(&self, link: &mut Link, untold: &[Untold]) -> Result<EntryId, FeedError> {
+        let (stream, all) = (self.settings.stream.as_bytes(), self.all.as_bytes());
+        let text = |version: Uuid| version.to_string().into_bytes();
+        let mut told = Vec::new();
+        for it in untold {
+            told.push((text(it.change.held.version), it.change.to_json()?));
+        }
+        let known: Vec<_> = untold.iter().filter_map(|it| it.known.map(text)).collect();
+        let mut commands: Vec<Vec<&[u8]>> = Vec::new();
+        if !known.is_empty() {
+            let mut remove: Vec<&[u8]> = vec![b"HDEL", all];
+            remove.extend(known.iter().map(Vec::as_slice));
+            commands.push(remove);
+        }
+        let mut set: Vec<&[u8]> = vec![b"HSET", all];
+        for (version, change) in &told {
+            set.extend([version.as_slice(), change.as_slice()]);
+        }
+        commands.push(set);
+        for (_, change) in &told {
+            commands.push(vec![
+                b"XADD",
+                stream,
+                b"MAXLEN",
+                b"~",
+                STREAM_ENTRIES,
+                b"*",
+                CHANGE,
+                change,
+            ]);
+        }
+        let last = link.all_or_none(&commands).await?.pop();
+        last.and_then(entry_id)
+            .and_then(|id| EntryId::parse(&id))
+            .ok_or(FeedError::Senseless)
+    }
+
+    /// Takes what has run out from the hash.
+    async fn sweep(
+        &self,
+        link: &mut Link,
+        over: &mut mpsc::Receiver<Uuid>,
+    ) -> Result<(), FeedError> {
+        let mut versions = Vec::new();
+        while let Ok(version) = over.try_recv() {
+            versions.push(version.to_string());
+            if versions.len() == REMOVED_MAX {
+                break;
+            }
+        }
+        let fields: Vec<_> = versions.iter().map(String::as_bytes).collect();
+        self.remove(link, &fields).await
+    }
+
+    pub(super) async fn remove(&self, link: &mut Link, fields: &[&[u8]]) -> Result<(), FeedError> {
+        if !fields.is_empty() {
+            let words: [&[u8]; 2] = [b"HDEL", self.all.as_bytes()];
+            link.ask(&[&words, fields].concat()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the hash has as many states as the list, as far as can be told.
+    async fn has_as_many(&self, link: &mut Link) -> Result<bool, FeedError> {
+        let there = match link.ask(&[b"HLEN", self.all.as_bytes()]).await? {
+            Reply::Number(there) => u64::try_from(there).ok(),
+            _ => return Err(FeedError::Senseless),
+        };
+        let here = self.with_list(Revocations::told_states).await?;
+        Ok(here.is_none() || here == there)
+    }
+}

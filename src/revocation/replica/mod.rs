@@ -1,0 +1,207 @@
+//! The list as one of several replicas': how far behind the others it may be, and how it hears and
+//! tells. The feed itself is control's.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::journal::Applied;
+use super::{Change, Position, REVOCATIONS_MAX, Revocations, StoreError, Untold};
+use crate::clock::UnixTime;
+
+/// A clock that was set back by more than this may hide how old the list is.
+const SET_BACK_MAX: Duration = Duration::from_secs(5);
+
+/// How the feed of revocations does.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    /// How long the list may go without a word of the feed, where a route demands it.
+    staleness_max: Duration,
+    /// When this replica started to listen.
+    since: UnixTime,
+    /// When everything that was in the feed was known here, in microseconds; 0 is never.
+    heard_at: AtomicI64,
+    connected: AtomicBool,
+    /// Whether the first attempt is over, well or not.
+    tried: AtomicBool,
+    /// States that the others do not know.
+    untold: AtomicU64,
+    /// Entries that could not be read.
+    pub(crate) unreadable: AtomicU64,
+}
+
+impl Feed {
+    const fn new(staleness_max: Duration, since: UnixTime) -> Self {
+        Self {
+            staleness_max,
+            since,
+            heard_at: AtomicI64::new(0),
+            connected: AtomicBool::new(false),
+            tried: AtomicBool::new(false),
+            untold: AtomicU64::new(0),
+            unreadable: AtomicU64::new(0),
+        }
+    }
+
+    /// Everything that was in the feed at this time is known here.
+    pub(crate) fn heard(&self, at: UnixTime) {
+        self.heard_at.store(at.micros(), Ordering::Relaxed);
+        self.connected.store(true, Ordering::Relaxed);
+        self.tried.store(true, Ordering::Relaxed);
+    }
+
+    /// The link is down.
+    pub(crate) fn disconnected(&self) {
+        self.connected.store(false, Ordering::Relaxed);
+        self.tried.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Whether the first attempt is over: until then more may be known in a moment.
+    pub(crate) fn was_tried(&self) -> bool {
+        self.tried.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn untold(&self) -> u64 {
+        self.untold.load(Ordering::Relaxed)
+    }
+
+    fn heard_at(&self) -> Option<UnixTime> {
+        let at = self.heard_at.load(Ordering::Relaxed);
+        (at != 0).then(|| UnixTime::from_micros(at))
+    }
+
+    /// How long ago everything in the feed was known here, or this replica started.
+    pub(crate) fn lag(&self, now: UnixTime) -> Duration {
+        now.since(self.heard_at().unwrap_or(self.since))
+    }
+
+    /// Whether the list is young enough.
+    pub(super) fn is_current(&self, now: UnixTime) -> bool {
+        self.heard_at()
+            .is_some_and(|at| now.since(at) <= self.staleness_max && at <= now.plus(SET_BACK_MAX))
+    }
+}
+
+/// What was made of the changes of others.
+#[derive(Debug, Default)]
+pub(crate) struct Merged {
+    pub(crate) added: usize,
+    pub(crate) removed: usize,
+    /// Versions that nobody needs any more.
+    pub(crate) over: Vec<Uuid>,
+}
+
+impl Revocations {
+    /// The same list, shared with other replicas by a stream, or with nobody. Blocks.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub(crate) fn shared(
+        mut self,
+        feed: Option<(&str, Duration)>,
+        now: UnixTime,
+    ) -> Result<Self, StoreError> {
+        self.journal().share(feed.map(|(stream, _)| stream))?;
+        self.feed = feed.map(|(_, staleness_max)| Feed::new(staleness_max, now));
+        self.count_untold(&mut self.journal());
+        Ok(self)
+    }
+
+    /// How the feed does, where there is one.
+    pub(crate) const fn feed(&self) -> Option<&Feed> {
+        self.feed.as_ref()
+    }
+
+    pub(super) fn count_untold(&self, journal: &mut super::Journal) {
+        if let (Some(feed), Ok((_, untold))) = (&self.feed, journal.states()) {
+            feed.untold.store(untold, Ordering::Relaxed);
+        }
+    }
+
+    /// How far the stream was read. Blocks.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub(crate) fn cursor(&self) -> Result<Option<String>, StoreError> {
+        self.journal().cursor()
+    }
+
+    /// Takes over what other replicas have changed, and remembers how far the stream was read. It is
+    /// durable and bites when this returns. Blocks.
+    ///
+    /// # Errors
+    /// The list is full, or cannot be written: then nothing of it is taken over.
+    pub(crate) fn merge(
+        &self,
+        changes: Vec<Change>,
+        cursor: Option<&str>,
+        now: UnixTime,
+    ) -> Result<Merged, StoreError> {
+        let mut journal = self.journal();
+        let versions: Vec<_> = changes.iter().map(|it| it.held.version).collect();
+        let applied = journal.apply(changes, cursor, now, REVOCATIONS_MAX)?;
+        let mut merged = Merged::default();
+        let mut changed = false;
+        for (applied, version) in applied.iter().zip(versions) {
+            match applied {
+                Applied::Added(revocation) => {
+                    self.index.insert(revocation);
+                    merged.added += 1;
+                }
+                Applied::Removed(revocation) => {
+                    self.index.remove(revocation);
+                    merged.removed += 1;
+                }
+                Applied::Changed => changed = true,
+                Applied::Nothing => {}
+                Applied::Over => merged.over.push(version),
+            }
+        }
+        self.count_untold(&mut journal);
+        if changed || merged.added + merged.removed > 0 {
+            self.changed();
+        }
+        Ok(merged)
+    }
+
+    /// Some of what the others do not know. Blocks.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub(crate) fn untold(&self, max: usize) -> Result<Vec<Untold>, StoreError> {
+        self.journal().untold(max)
+    }
+
+    /// How many states there are, with those that were taken back, if the others know all of them.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub(crate) fn told_states(&self) -> Result<Option<u64>, StoreError> {
+        let (all, untold) = self.journal().states()?;
+        Ok((untold == 0).then_some(all))
+    }
+
+    /// Has the others told of all states that are not among the `known` versions. Blocks.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub(crate) fn tell_unknown(&self, known: &HashSet<Uuid>) -> Result<(), StoreError> {
+        let mut position = Position::Live(0);
+        while !matches!(position, Position::End) {
+            // The lock is given back between the steps: who revokes meanwhile must not wait.
+            position = self.journal().tell_unknown(position, known)?;
+        }
+        self.count_untold(&mut self.journal());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! Replicas that hear the same changes, in whatever order, come to the same list.
+
+use proptest::prelude::*;
+
+use super::super::{Change, Kind, Revocation, Revocations, Selector};
+use super::*;
+
+const NOW: UnixTime = UnixTime::from_secs(1_795_532_645);
+
+fn revocation(value: u8, until: Option<i64>) -> Revocation {
+    Revocation {
+        id: Uuid::now_v7(),
+        selector: Selector {
+            issuer: "https://a.test/".into(),
+            kind: Kind::Jti,
+            value: value.to_string().into(),
+        },
+        issued_before: None,
+        until: until.map(|seconds| NOW.plus(Duration::from_secs(seconds.unsigned_abs()))),
+        reason: None,
+        author: "test".into(),
+        at: NOW,
+    }
+}
+
+fn replica() -> Revocations {
+    let list = Revocations::in_memory().expect("a list");
+    list.shared(Some(("stream", Duration::from_secs(30))), NOW)
+        .expect("a feed")
+}
+
+fn listed(list: &Revocations) -> Vec<Revocation> {
+    let page = list.page(None, 1000, |_| true).expect("a page");
+    page.revocations
+}
+
+fn told(list: &Revocations) -> Vec<Change> {
+    let untold = list.untold(1000).expect("changes");
+    untold.into_iter().map(|untold| untold.change).collect()
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add(usize, u8, Option<i64>),
+    Remove(usize, u8),
+    /// One tells what the others do not know, and all hear it: those in the order that is said.
+    Tell(usize, bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let value = 0..4_u8;
+    let until = proptest::option::of(100..105_i64);
+    prop_oneof![
+        (0..3_usize, value.clone(), until)
+            .prop_map(|(who, value, until)| Step::Add(who, value, until)),
+        (0..3_usize, value).prop_map(|(who, value)| Step::Remove(who, value)),
+        (0..3_usize, any::<bool>()).prop_map(|(who, backwards)| Step::Tell(who, backwards)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn all_come_to_the_same(steps in proptest::collection::vec(step(), 1..40)) {
+        let replicas = [replica(), replica(), replica()];
+        // What each has said, for those who listen later.
+        let mut stream: Vec<Change> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Add(who, value, until) => {
+                    replicas[who].add(vec![revocation(value, until)]).expect("room");
+                }
+                Step::Remove(who, value) => {
+                    let value = value.to_string();
+                    let found = listed(&replicas[who]);
+                    if let Some(found) = found.iter().find(|it| *it.selector.value == *value) {
+                        replicas[who].remove(found.id).expect("a list");
+                    }
+                }
+                Step::Tell(who, backwards) => {
+                    let mut changes = told(&replicas[who]);
+                    stream.extend(changes.iter().cloned());
+                    if backwards {
+                        changes.reverse();
+                    }
+                    for other in &replicas {
+                        other.merge(changes.clone(), None, NOW).expect("a list");
+                    }
+                }
+            }
+        }
+        // What was said is heard once more in another order, until nobody has anything to say.
+        for round in 0..20 {
+            let changes: Vec<_> = replicas.iter().flat_map(told).collect();
+            if changes.is_empty() && round > 3 {
+                break;
+            }
+            prop_assert!(round < 19, "they do not come to an end");
+            stream.extend(changes);
+            for replica in &replicas {
+                stream.reverse();
+                replica.merge(stream.clone(), None, NOW).expect("a list");
+            }
+        }
+        let first = listed(&replicas[0]);
+        for replica in &replicas {
+            prop_assert_eq!(&listed(replica), &first);
+            prop_assert_eq!(replica.len(), first.len());
+        }
+    }
+}
+
+#[test]
+fn what_was_taken_back_does_not_come_again() {
+    let (one, two) = (replica(), replica());
+    let added = one.add(vec![revocation(1, None)]).expect("room");
+    let old = told(&one);
+    two.merge(old.clone(), None, NOW).expect("a list");
+    assert_eq!((two.len(), added.len()), (1, 1));
+    let id = listed(&two)[0].id;
+    two.remove(id).expect("a list");
+    let merged = two.merge(old.clone(), None, NOW).expect("a list");
+    assert_eq!(two.len(), 0, "a late word of it changes nothing");
+    assert_eq!(merged.over, [old[0].held.version]);
+    let merged = one.merge(told(&two), None, NOW).expect("a list");
+    assert_eq!((merged.removed, one.len()), (1, 0));
+    assert_eq!(told(&one), [], "the others know it");
+}
+
+#[test]
+fn of_two_ends_the_later_counts_on_all() {
+    let (one, two) = (replica(), replica());
+    one.add(vec![revocation(1, None)]).expect("room");
+    two.add(vec![revocation(1, Some(50))]).expect("room");
+    let (from_one, from_two) = (told(&one), told(&two));
+    one.merge(from_two, None, NOW).expect("a list");
+    two.merge(from_one, None, NOW).expect("a list");
+    two.merge(told(&one), None, NOW).expect("a list");
+    one.merge(told(&two), None, NOW).expect("a list");
+    for list in [&one, &two] {
+        assert_eq!(listed(list)[0].until, None);
+    }
+    assert_eq!(listed(&one), listed(&two));
+}
+
+#[test]
+fn another_stream_is_read_from_its_beginning() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let feed = |stream| Some((stream, Duration::from_secs(30)));
+    let open = |stream| {
+        let list = Revocations::open(folder.path()).expect("a list");
+        list.shared(feed(stream), NOW).expect("a feed")
+    };
+    let list = open("one");
+    list.merge(Vec::new(), Some("7-0"), NOW).expect("a list");
+    drop(list);
+    assert_eq!(
+        open("one").cursor().expect("a list").as_deref(),
+        Some("7-0")
+    );
+    assert_eq!(open("two").cursor().expect("a list"), None);
+    let list = Revocations::open(folder.path()).expect("a list");
+    drop(list.shared(None, NOW).expect("no feed"));
+    assert_eq!(open("two").cursor().expect("a list"), None);
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_make_the_list_young() {
+    let feed = Feed::new(Duration::from_secs(30), NOW);
+    assert!(!feed.is_current(NOW), "nothing was heard yet");
+    feed.heard(NOW);
+    let after = |seconds| feed.is_current(NOW.plus(Duration::from_secs(seconds)));
+    assert_eq!((after(0), after(30), after(31)), (true, true, false));
+    let before = |seconds| feed.is_current(UnixTime::from_secs(NOW.secs() - seconds));
+    assert_eq!((before(5), before(6)), (true, false));
+}

@@ -1,0 +1,396 @@
+//! One list of revocations on every replica, through a real Redis that is restarted, stopped, filled
+//! and trimmed.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::client::plain_request;
+use crate::support::gateway::{Gateway, ORDERS};
+use crate::support::redis::Redis;
+use crate::support::{Bearward, Client, Process, TestIssuer, Upstream, block_on, eventually};
+
+const PATH: &str = "/api/v1/revocations";
+
+/// A gateway with a feed.
+fn fed(main: &TestIssuer, upstream: &Upstream, url: &str, more: &str) -> Bearward {
+    let feed = format!("{more}\n[revocation.feed]\nurl = {{ file = \"redis-url\" }}\n");
+    Bearward::usual(main, upstream)
+        .secret("redis-url", url)
+        .table(&feed)
+}
+
+fn parts() -> (TestIssuer, Upstream) {
+    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
+    (main, Upstream::echo())
+}
+
+async fn revoke(gateway: &Gateway, selector: Value) -> Value {
+    let body = json!({ "selector": selector });
+    let answer = gateway.ask_admin("POST", PATH, Some(&body)).await;
+    assert!(matches!(answer.status, 200 | 201), "{}", answer.text());
+    answer.json()
+}
+
+async fn status(gateway: &Gateway, token: &str) -> u16 {
+    gateway.http1().get("/orders/1", token).await.status
+}
+
+async fn is_connected(gateway: &Gateway) -> bool {
+    gateway.metric("bearward_revocation_feed_connected").await == 1.0
+}
+
+async fn connected(gateways: &[&Gateway]) {
+    for gateway in gateways {
+        eventually("the feed", async || is_connected(gateway).await).await;
+    }
+}
+
+#[test]
+fn what_one_replica_revokes_or_takes_back_the_others_do_too() {
+    let Some(redis) = Redis::start("the feed", "") else {
+        return;
+    };
+    let (main, upstream) = parts();
+    let gateway = || fed(&main, &upstream, &redis.url(), "").start();
+    let (one, two) = (gateway(), gateway());
+    let token = main.token().sign();
+    block_on(async {
+        connected(&[&one, &two]).await;
+        assert_eq!(status(&two, &token).await, 200);
+        let selector = json!({ "issuer": "main", "jti": "token-1" });
+        let revoked = revoke(&one, selector.clone()).await;
+        assert_eq!(revoked["feed"], "connected");
+        assert_eq!(
+            status(&one, &token).await,
+            401,
+            "at once where it was revoked"
+        );
+        eventually("the revocation", async || status(&two, &token).await == 401).await;
+        // The same there is the same: its id, author and time came with it.
+        let again = revoke(&two, selector).await;
+        for member in ["id", "author", "at", "until"] {
+            assert_eq!(again[member], revoked[member], "{member}");
+        }
+        let id = revoked["id"].as_str().expect("an id");
+        let answer = two.ask_admin("DELETE", &format!("{PATH}/{id}"), None).await;
+        assert_eq!(answer.status, 200);
+        eventually("its end", async || status(&one, &token).await == 200).await;
+        // And once more, after it was taken back.
+        revoke(&one, json!({ "issuer": "main", "jti": "token-1" })).await;
+        eventually("the revocation", async || status(&two, &token).await == 401).await;
+        // Who comes later gets all of it before it is ready, and what was taken back is not in it.
+        let odd = revoke(&one, json!({ "issuer": "main", "jti": "taken-back" })).await;
+        let id = odd["id"].as_str().expect("an id");
+        let answer = one.ask_admin("DELETE", &format!("{PATH}/{id}"), None).await;
+        assert_eq!(answer.status, 200);
+        eventually("quiet", async || {
+            one.metric("bearward_revocation_feed_untold").await == 0.0
+        })
+        .await;
+        let three = gateway();
+        three.ready().await;
+        assert_eq!(
+            three.metric("bearward_revocations{selector=\"jti\"}").await,
+            1.0
+        );
+        assert_eq!(status(&three, &token).await, 401);
+    });
+}
+
+#[test]
+fn while_the_feed_is_down_the_known_list_serves_and_what_demands_more_refuses() {
+    let Some(mut redis) = Redis::start("a feed that is down", "") else {
+        return;
+    };
+    let (main, upstream) = parts();
+    let strict = ORDERS
+        .replace("orders]", "strict]")
+        .replace("[[routes.orders", "[[routes.strict")
+        .replace("/orders/", "/strict/")
+        .replace(
+            "upstream = \"orders\"",
+            "upstream = \"orders\"\nrevocations_required = true",
+        );
+    let more = format!("{strict}\n[revocation]\nstaleness_max = \"30s\"");
+    let url = redis.url();
+    let gateway = || fed(&main, &upstream, &url, &more).start();
+    let (one, two) = (gateway(), gateway());
+    let tokens: Vec<_> = ["1", "2", "3"]
+        .iter()
+        .map(|jti| main.token().with("jti", *jti).sign())
+        .collect();
+    block_on(async {
+        connected(&[&one, &two]).await;
+        revoke(&one, json!({ "issuer": "main", "jti": "1" })).await;
+        eventually("the revocation", async || {
+            status(&two, &tokens[0]).await == 401
+        })
+        .await;
+        redis.kill();
+        for gateway in [&one, &two] {
+            eventually("the loss", async || !is_connected(gateway).await).await;
+        }
+        let revoked = revoke(&one, json!({ "issuer": "main", "jti": "2" })).await;
+        assert_eq!(
+            (&revoked["feed"], &revoked["durable"]),
+            (&json!("disconnected"), &json!(true))
+        );
+        assert_eq!(status(&one, &tokens[1]).await, 401);
+        // Within the bound the strict route serves by the known list, behind it not at all.
+        let strict =
+            async |gateway: &Gateway, token: &str| gateway.http1().get("/strict/1", token).await;
+        assert_eq!(strict(&two, &tokens[2]).await.status, 200);
+        assert_eq!(strict(&two, &tokens[0]).await.code(), "token_revoked");
+        two.clock.advance(31);
+        let refused = strict(&two, &tokens[2]).await;
+        assert_eq!(
+            (refused.status, refused.code()),
+            (503, "revocations_unavailable".to_owned())
+        );
+        assert_eq!(
+            strict(&two, "forged").await.status,
+            401,
+            "never for a forged token"
+        );
+        assert_eq!(
+            status(&two, &tokens[2]).await,
+            200,
+            "a route that does not demand it"
+        );
+        assert_eq!(status(&two, &tokens[1]).await, 200, "not known there yet");
+        assert_eq!(
+            two.metric("bearward_revocation_feed_lag_seconds").await,
+            31.0
+        );
+        assert!(two.is_ready().await);
+        assert!(two.readiness().await.contains("disconnected for 31 s"));
+        redis.restart();
+        connected(&[&one, &two]).await;
+        eventually("what was missed", async || {
+            status(&two, &tokens[1]).await == 401
+        })
+        .await;
+        assert_eq!(strict(&two, &tokens[2]).await.status, 200);
+        assert_eq!(
+            status(&two, &tokens[0]).await,
+            401,
+            "what the server lost they brought back"
+        );
+        // Whoever starts while it is down serves what it knows, and refuses where more is demanded.
+        redis.kill();
+        let three = gateway();
+        three.ready().await;
+        assert_eq!(status(&three, &tokens[2]).await, 200);
+        assert_eq!(strict(&three, &tokens[2]).await.status, 503);
+    });
+}
+
+#[test]
+fn a_login_over_tls_that_never_shows_its_password() {
+    let acl = "user default off\nuser bearward on >correct-horse ~bearward:revocations ~{bearward:revocations}:all +xadd +xrange +xread +hset +hdel +hlen +hscan +multi +exec +select";
+    let Some(redis) = Redis::start("a feed with TLS and a login", acl) else {
+        return;
+    };
+    let (main, upstream) = parts();
+    let certificate =
+        std::fs::read_to_string(redis.folder.path().join("redis.crt")).expect("a file");
+    let gateway = |password: &str| {
+        let url = format!("rediss://bearward:{password}@localhost:{}", redis.tls_port);
+        let more =
+            "[revocation]\n[revocation.feed]\nurl = { file = \"redis-url\" }\nca = \"redis.crt\"\n";
+        let gateway = Bearward::usual(&main, &upstream).table(more);
+        gateway
+            .secret("redis-url", &url)
+            .secret("redis.crt", &certificate)
+    };
+    let token = main.token_now().sign();
+    block_on(async {
+        let (one, two) = (
+            gateway("correct-horse").start(),
+            gateway("correct-horse").start(),
+        );
+        connected(&[&one, &two]).await;
+        let token = main.token().sign();
+        revoke(&one, json!({ "issuer": "main", "jti": "token-1" })).await;
+        eventually("the revocation", async || status(&two, &token).await == 401).await;
+    });
+    let (mut process, _folder) = Process::start(gateway("wrong-horse"));
+    let line = process.wait_for("feed of revocations is interrupted");
+    assert!(line.contains("refuses the login (WRONGPASS)"), "{line}");
+    assert!(!line.contains("horse"), "{line}");
+    let client = Client::http1(process.public);
+    assert_eq!(block_on(client.get("/orders/1", &token)).status, 200);
+}
+
+/// Three processes and what a test knows of them.
+struct Fleet {
+    processes: Vec<(Process, TempDir)>,
+}
+
+fn admin_token(folder: &Path) -> String {
+    let token = std::fs::read_to_string(folder.join("state/admin-token")).expect("a token");
+    token.trim().to_owned()
+}
+
+impl Fleet {
+    async fn ask(&self, member: usize, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let (process, folder) = &self.processes[member];
+        let token = admin_token(folder.path());
+        let answer = plain_request(process.admin, method, path, Some(&token), body).await;
+        assert!(matches!(answer.status, 200 | 201), "{}", answer.text());
+        answer.json()
+    }
+
+    async fn revoke(&self, member: usize, jti: &str) -> String {
+        let body = json!({ "selector": { "issuer": "main", "jti": jti } });
+        let added = self.ask(member, "POST", PATH, Some(&body)).await;
+        assert_eq!(added["durable"], true);
+        added["id"].as_str().expect("an id").to_owned()
+    }
+
+    async fn metric(&self, member: usize, series: &str) -> f64 {
+        let (process, _) = &self.processes[member];
+        let page = plain_request(process.admin, "GET", "/metrics", None, None)
+            .await
+            .text();
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.expect("the series").parse().expect("a number")
+    }
+
+    async fn are(&self, connected: bool) {
+        let expected = f64::from(u8::from(connected));
+        for member in 0..self.processes.len() {
+            eventually("the state of the link", async || {
+                self.metric(member, "bearward_revocation_feed_connected")
+                    .await
+                    == expected
+            })
+            .await;
+        }
+    }
+}
+
+#[test]
+fn a_fleet_loses_nothing_whatever_becomes_of_the_server() {
+    const ALL: usize = 1000;
+    let Some(mut redis) = Redis::start("the fleet", "") else {
+        return;
+    };
+    let (main, upstream) = parts();
+    let url = redis.url();
+    let gateway = || Process::start(fed(&main, &upstream, &url, ""));
+    let fleet = Fleet {
+        processes: (0..3).map(|_| gateway()).collect(),
+    };
+    // Any order will do, as long as it is the same every time.
+    let mut state = 7_u64;
+    let mut random = move |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).expect("small") % below
+    };
+    block_on(async {
+        fleet.are(true).await;
+        let mut ids = Vec::new();
+        for n in 0..ALL {
+            match n {
+                // It comes back empty.
+                150 => redis.restart(),
+                // It hangs: nobody is refused, nobody hears anything.
+                300 => {
+                    redis.signal("STOP");
+                    fleet.are(false).await;
+                }
+                400 => redis.signal("CONT"),
+                // It takes nothing more.
+                500 => {
+                    fleet.are(true).await;
+                    redis.say("CONFIG SET maxmemory 1mb");
+                }
+                600 => {
+                    let mut untold = 0.0;
+                    for member in 0..3 {
+                        untold += fleet
+                            .metric(member, "bearward_revocation_feed_untold")
+                            .await;
+                    }
+                    assert_eq!(untold, 100.0, "they wait, and nobody was refused");
+                    redis.say("CONFIG SET maxmemory 0");
+                }
+                // One of them hears nothing while the stream is cut off.
+                700 => fleet.processes[2].0.signal("STOP"),
+                800 => {
+                    eventually("what the others say", async || {
+                        fleet.metric(0, "bearward_revocation_feed_untold").await == 0.0
+                            && fleet.metric(1, "bearward_revocation_feed_untold").await == 0.0
+                    })
+                    .await;
+                    redis.say("XTRIM bearward:revocations MAXLEN 0");
+                    fleet.processes[2].0.signal("CONT");
+                }
+                900 => {
+                    redis.say("DEL {bearward:revocations}:all bearward:revocations");
+                }
+                _ => {}
+            }
+            let member = if (700..800).contains(&n) {
+                random(2)
+            } else {
+                random(3)
+            };
+            ids.push(fleet.revoke(member, &format!("r-{n}")).await);
+        }
+        // Every tenth is taken back, by another.
+        for n in (0..ALL).step_by(10) {
+            let path = format!("{PATH}/{}", ids[n]);
+            for member in 0..3 {
+                let counted = async || {
+                    let series = "bearward_revocations{selector=\"jti\"}";
+                    fleet.metric(member, series).await >= (ALL - n / 10) as f64
+                };
+                eventually("the whole list", counted).await;
+            }
+            fleet.ask(random(3), "DELETE", &path, None).await;
+        }
+        let left = (ALL - ALL / 10) as f64;
+        for member in 0..3 {
+            eventually("the same list", async || {
+                fleet
+                    .metric(member, "bearward_revocations{selector=\"jti\"}")
+                    .await
+                    == left
+                    && fleet
+                        .metric(member, "bearward_revocation_feed_untold")
+                        .await
+                        == 0.0
+            })
+            .await;
+        }
+        for (process, _) in &fleet.processes {
+            let mut kept = Client::http1(process.public).keep().await;
+            for n in 0..ALL {
+                let token = main.token_now().with("jti", format!("r-{n}")).sign();
+                let expected = if n % 10 == 0 { 200 } else { 401 };
+                assert_eq!(kept.get("/orders/1", &token).await.0, expected, "r-{n}");
+                let other = main.token_now().with("jti", format!("o-{n}")).sign();
+                assert_eq!(kept.get("/orders/1", &other).await.0, 200, "o-{n}");
+            }
+        }
+        // What they hold, whoever comes without a list holds too.
+        let (process, folder) = gateway();
+        let late = Fleet {
+            processes: vec![(process, folder)],
+        };
+        late.are(true).await;
+        assert_eq!(
+            late.metric(0, "bearward_revocations{selector=\"jti\"}")
+                .await,
+            left
+        );
+    });
+}
