@@ -11,6 +11,7 @@ mod error;
 mod extract;
 mod introspect;
 mod jws;
+mod life;
 mod principal;
 mod verify;
 
@@ -32,6 +33,7 @@ pub(crate) use error::{AuthenticationError, IssuerNearMiss, Malformed, Refused};
 pub(crate) use introspect::{
     Introspection, IntrospectionRequest, IntrospectionRequests, issuer_for as introspected_by,
 };
+pub(crate) use life::Life;
 pub(crate) use principal::{Caller, Principal};
 
 /// One question: this token, on this route, at this time.
@@ -107,6 +109,11 @@ impl Authenticator {
     /// How many of the tokens in the cache a revocation would kill, about.
     pub(crate) fn cached_that(&self, revocation: &Revocation) -> usize {
         self.cache.count(|token| token.is_hit_by(revocation))
+    }
+
+    /// What stays open for a caller ends with this.
+    pub(crate) fn life(&self, principal: &Principal) -> Life {
+        Life::new(principal, &self.revocations)
     }
 
     /// The caller of a request. `policy` is replaced by the one that decided: a newer one than it
@@ -191,17 +198,11 @@ pub(crate) fn judge(
         trace,
     )
     .and_then(|()| check_revocation(&principal, held.issuer, ask, trace))
-    .map_err(|error| Refused {
-        error,
-        issuer: Some(held.id),
-        alg: principal.alg(),
-        kid: principal.kid().map(Into::into),
-        principal: Some(principal.clone()),
-    })?;
+    .map_err(|error| principal.refused(error))?;
     Ok(principal)
 }
 
-/// Step R. While the list has not changed, a token that was alive is alive.
+/// Step R.
 fn check_revocation(
     principal: &Principal,
     issuer: &Issuer,
@@ -212,14 +213,8 @@ fn check_revocation(
     if ask.route.revocations_required && !revocations.is_whole(ask.now) {
         return Err(AuthenticationError::RevocationsUnavailable);
     }
-    // Read before asking: a revocation that comes in between makes this answer old at once.
-    let generation = revocations.generation();
-    if !principal.known_alive(generation) {
-        let revoked = revocations.ask(&principal.question(issuer));
-        if let Some(revoked) = revoked {
-            return Err(AuthenticationError::Revoked(revoked));
-        }
-        principal.note_alive(generation);
+    if let Some(revoked) = principal.verified().revoked(&issuer.issuer, revocations) {
+        return Err(AuthenticationError::Revoked(revoked));
     }
     trace.pass(Step::Revocation, || "nobody has revoked it".to_owned());
     Ok(())

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::error::{AuthenticationError, Refused};
 use crate::clock::UnixTime;
 use crate::keys::KeyIdentity;
 use crate::oauth::json::Members;
 use crate::oauth::{Algorithm, Json, Scopes};
 use crate::policy::{Issuer, IssuerId};
-use crate::revocation::{Question, Revocation};
+use crate::revocation::{Question, Revocation, Revocations, Revoked};
 
 /// A token whose signature held, or that its issuer stands by, with its claims. Says nothing about
 /// time, audience or revocation.
@@ -138,6 +139,20 @@ impl Verified {
         }
     }
 
+    /// Whether the token is revoked. While the list has not changed, one that was alive is alive.
+    pub(super) fn revoked(&self, issuer: &str, revocations: &Revocations) -> Option<Revoked> {
+        // Read before asking: a revocation that comes in between makes this answer old at once.
+        let generation = revocations.generation();
+        if self.alive_seen.load(Ordering::Relaxed) == generation {
+            return None;
+        }
+        let revoked = revocations.ask(&self.question(issuer));
+        if revoked.is_none() {
+            self.alive_seen.store(generation, Ordering::Relaxed);
+        }
+        revoked
+    }
+
     /// Whether a revocation would kill this token.
     pub(super) fn is_hit_by(&self, revocation: &Revocation) -> bool {
         self.question(&self.iss).is_hit_by(revocation)
@@ -151,6 +166,21 @@ impl Principal {
 
     pub(super) fn verified(&self) -> &Verified {
         &self.verified
+    }
+
+    /// This token, refused after all.
+    pub(crate) fn refused(&self, error: AuthenticationError) -> Refused {
+        Refused {
+            error,
+            issuer: Some(self.issuer),
+            alg: self.alg(),
+            kid: self.kid().map(Into::into),
+            principal: Some(self.clone()),
+        }
+    }
+
+    pub(super) fn shared(&self) -> Arc<Verified> {
+        Arc::clone(&self.verified)
     }
 
     pub(crate) const fn issuer(&self) -> IssuerId {
@@ -181,11 +211,6 @@ impl Principal {
             .or_else(|| self.verified.text("azp"))
     }
 
-    /// What the revocations are asked about.
-    pub(super) fn question<'a>(&'a self, issuer: &'a Issuer) -> Question<'a> {
-        self.verified.question(&issuer.issuer)
-    }
-
     pub(crate) fn fingerprint(&self) -> &[u8; 32] {
         &self.verified.fingerprint
     }
@@ -199,17 +224,6 @@ impl Principal {
         scope_claim(&self.verified.claims, issuer)
             .and_then(Scopes::from_claim)
             .unwrap_or(Scopes::Absent)
-    }
-
-    /// Whether the revocations of this generation were asked about this token and knew nothing.
-    pub(super) fn known_alive(&self, generation: u64) -> bool {
-        self.verified.alive_seen.load(Ordering::Relaxed) == generation
-    }
-
-    pub(super) fn note_alive(&self, generation: u64) {
-        self.verified
-            .alive_seen
-            .store(generation, Ordering::Relaxed);
     }
 }
 

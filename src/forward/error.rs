@@ -34,7 +34,7 @@ impl ForwardError {
             Self::Overloaded => Reason::Overloaded,
             Self::Body(BodyError::TooLarge) => Reason::BodyTooLarge,
             Self::Body(BodyError::Stalled) => Reason::RequestTimeout,
-            Self::Body(BodyError::Broken) => Reason::RequestMalformed,
+            Self::Body(BodyError::Broken | BodyError::Revoked) => Reason::RequestMalformed,
         }
     }
 }

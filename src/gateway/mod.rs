@@ -1,5 +1,6 @@
 //! The whole way of a request in one function, [`Gateway::answer`], and the handles that it needs.
 
+mod lifetime;
 mod record;
 mod well_known;
 
@@ -168,8 +169,18 @@ impl Gateway {
             reserved: &self.reserved,
         };
         let started = tokio::time::Instant::now();
+        let uploads = !http_body::Body::is_end_stream(&body);
         let body = LimitedBody::new(body, downstream.front.body);
-        let forwarded = forward::forward(&downstream.lane.pools, &outgoing, body, started).await;
+        let forwarding = forward::forward(&downstream.lane.pools, &outgoing, body, started);
+        let forwarded = match uploads.then(|| recorder.life()).flatten() {
+            None => forwarding.await,
+            // What is still being sent ends with its token too.
+            Some(life) => tokio::select! {
+                biased;
+                forwarded = forwarding => forwarded,
+                revoked = life.over() => return Err(recorder.revoked(revoked)),
+            },
+        };
         let notes = |status, took, retries| {
             Some(UpstreamNotes {
                 index: route.upstream.0,

@@ -9,14 +9,16 @@ use http::{Response, Uri};
 use http_body::{Frame, SizeHint};
 
 use super::Lane;
-use crate::authenticate::{AuthenticationError, CacheUse, Notes, Principal};
+use super::lifetime::Lifetime;
+use crate::authenticate::{AuthenticationError, CacheUse, Life, Notes, Principal};
 use crate::authorize::AuthorizationError;
 use crate::http::deadline::InFlight;
 use crate::http::{Body, BodyError};
 use crate::oauth::Algorithm;
 use crate::observe::Exchange;
-use crate::observe::exchange::CacheLabel;
+use crate::observe::exchange::{CacheLabel, StreamEnd};
 use crate::reject::Rejection;
+use crate::revocation::Revoked;
 
 /// Writes the record of an exchange when its response is over, however that comes about.
 #[derive(Debug)]
@@ -87,6 +89,21 @@ impl Recorder {
         audit.wants(self.exchange.outcome(), self.exchange.at)
     }
 
+    /// What stays open for the caller ends with this.
+    pub(super) fn life(&self) -> Option<Life> {
+        let principal = self.principal.as_ref()?;
+        Some(self.lane.gateway.authenticator.life(principal))
+    }
+
+    /// The token was revoked while its request was still on its way.
+    pub(super) fn revoked(&self, revoked: Revoked) -> Rejection {
+        let error = AuthenticationError::Revoked(revoked);
+        match &self.principal {
+            Some(principal) => Rejection::Authentication(Box::new(principal.refused(error))),
+            None => Rejection::Internal,
+        }
+    }
+
     /// Ties the record to the end of the response's body.
     pub(super) fn finish(mut self, response: Response<Body>, uri: Uri) -> Response<Body> {
         self.exchange.uri = uri;
@@ -98,6 +115,7 @@ impl Recorder {
             Body::Streamed(_) => Body::streamed(Recorded {
                 body,
                 failed: None,
+                lifetime: self.life().map(Lifetime::new),
                 recorder: self,
             }),
             whole => whole,
@@ -137,7 +155,21 @@ struct Recorded {
     body: Body,
     /// An error that waits its turn.
     failed: Option<BodyError>,
+    /// The caller's, where there is one.
+    lifetime: Option<Lifetime>,
     recorder: Recorder,
+}
+
+impl Recorded {
+    /// The token was revoked: what follows is not for its holder any more.
+    fn revoked(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let error = BodyError::Revoked;
+        self.body = Body::Empty;
+        self.lifetime = None;
+        self.recorder.exchange.cause = Some(error.to_string());
+        self.recorder.exchange.stream_ended = Some(StreamEnd::Revoked);
+        Poll::Ready(Some(Err(error)))
+    }
 }
 
 impl http_body::Body for Recorded {
@@ -151,7 +183,16 @@ impl http_body::Body for Recorded {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
+        if self.lifetime.as_ref().is_some_and(Lifetime::is_over) {
+            return self.revoked();
+        }
         let poll = Pin::new(&mut self.body).poll_frame(context);
+        if poll.is_pending()
+            && let Some(lifetime) = &mut self.lifetime
+            && lifetime.poll_over(context).is_ready()
+        {
+            return self.revoked();
+        }
         if let Poll::Ready(Some(Err(error))) = poll {
             self.recorder.exchange.cause = Some(error.to_string());
             // hyper drops what it has not written yet when a body fails. One turn later it has

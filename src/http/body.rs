@@ -30,6 +30,8 @@ pub(crate) enum BodyError {
     Broken,
     #[error("the upstream's body broke off")]
     UpstreamReset,
+    #[error("the token was revoked meanwhile")]
+    Revoked,
     #[error("the upstream's body is not framed as HTTP demands")]
     UpstreamInvalid,
 }

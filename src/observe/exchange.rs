@@ -94,6 +94,22 @@ pub(crate) struct UpstreamNotes {
     pub(crate) retries: u32,
 }
 
+/// Why a stream was ended before its end: the `cause` of `streams_closed_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    Revoked,
+}
+
+impl StreamEnd {
+    pub(crate) const ALL: [Self; 1] = [Self::Revoked];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 /// The record. Filled on the request's way, written once at its end. It holds places in the
 /// configured lists; names are looked up where a line is written.
 #[derive(Clone, Debug)]
@@ -122,6 +138,8 @@ pub(crate) struct Exchange {
     pub(crate) upstream: Option<UpstreamNotes>,
     /// What a revocation that bit selects by.
     pub(crate) revoked_by: Option<&'static str>,
+    /// Why its stream was ended.
+    pub(crate) stream_ended: Option<StreamEnd>,
     pub(crate) token: TokenNotes,
     /// The operator's own words on what went wrong.
     pub(crate) cause: Option<String>,
@@ -146,6 +164,7 @@ impl Exchange {
             verified_in: None,
             upstream: None,
             revoked_by: None,
+            stream_ended: None,
             token: TokenNotes::default(),
             cause: None,
         }

@@ -10,6 +10,7 @@
     reason = "a test that meets the unexpected should fail where it stands"
 )]
 
+mod streams;
 mod support;
 
 mod architecture;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use hashbrown::HashMap;
 
-use crate::observe::exchange::{CacheLabel, Exchange, MethodLabel, UpstreamNotes};
+use crate::observe::exchange::{CacheLabel, Exchange, MethodLabel, StreamEnd, UpstreamNotes};
 use crate::observe::histogram::{Histogram, OWN_BOUNDS, REQUEST_BOUNDS};
 use crate::verdict::Reason;
 
@@ -26,6 +26,7 @@ pub(super) struct Cells {
     pub(super) verifications: HashMap<&'static str, Histogram>,
     pub(super) cache: [u64; CacheLabel::ALL.len()],
     pub(super) revocation_hits: HashMap<&'static str, u64>,
+    pub(super) streams_ended: [u64; StreamEnd::ALL.len()],
     pub(super) upstreams: HashMap<usize, UpstreamCells>,
 }
 
@@ -59,6 +60,7 @@ impl Default for Cells {
             verifications: HashMap::new(),
             cache: [0; CacheLabel::ALL.len()],
             revocation_hits: HashMap::new(),
+            streams_ended: [0; StreamEnd::ALL.len()],
             upstreams: HashMap::new(),
         }
     }
@@ -123,6 +125,11 @@ impl WorkerCells {
         }
         if let Some(selector) = exchange.revoked_by {
             *cells.revocation_hits.entry(selector).or_default() += 1;
+        }
+        if let Some(end) = exchange.stream_ended
+            && let Some(count) = cells.streams_ended.get_mut(end as usize)
+        {
+            *count += 1;
         }
         if let Some((alg, took)) = exchange.verified_in {
             cells

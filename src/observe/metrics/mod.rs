@@ -14,7 +14,7 @@ use prometheus::core::Collector;
 use prometheus::proto::{MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
-use super::exchange::{CacheLabel, Outcome};
+use super::exchange::{CacheLabel, Outcome, StreamEnd};
 use super::histogram::{Histogram, OWN_BOUNDS};
 use crate::verdict::Reason;
 use cells::{RouteIndex, STATUS_CLASSES, UpstreamCells};
@@ -89,6 +89,7 @@ impl Metrics {
         let mut decisions = self.decisions_at_zero();
         let mut verifications: BTreeMap<&str, Histogram> = BTreeMap::new();
         let mut cache = [0; CacheLabel::ALL.len()];
+        let mut streams_ended = [0; StreamEnd::ALL.len()];
         let mut hits: BTreeMap<&str, u64> = self
             .labels
             .selectors
@@ -130,6 +131,9 @@ impl Metrics {
                 *hits.entry(selector).or_default() += count;
             }
             for (sum, count) in cache.iter_mut().zip(cells.cache) {
+                *sum += count;
+            }
+            for (sum, count) in streams_ended.iter_mut().zip(cells.streams_ended) {
                 *sum += count;
             }
             for (index, cells) in &cells.upstreams {
@@ -209,6 +213,15 @@ impl Metrics {
                 MetricType::COUNTER,
                 hits.iter()
                     .map(|(selector, count)| counter(&[("selector", selector)], *count)),
+            ),
+            family(
+                "bearward_streams_closed_total",
+                "Answers that were ended before their end.",
+                MetricType::COUNTER,
+                StreamEnd::ALL
+                    .iter()
+                    .zip(streams_ended)
+                    .map(|(cause, count)| counter(&[("cause", cause.name())], count)),
             ),
             family(
                 "bearward_upstream_requests_total",

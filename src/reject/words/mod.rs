@@ -185,7 +185,7 @@ fn forward<'a>(error: ForwardError, setting: &Setting<'_>) -> Words<'a> {
             "The request body stopped coming.",
             "Send it without long pauses.",
         ),
-        ForwardError::Body(BodyError::Broken) => plain(
+        ForwardError::Body(BodyError::Broken | BodyError::Revoked) => plain(
             "The request body broke off or is not framed as HTTP demands.",
             "Check its Content-Length or its chunks.",
         ),
