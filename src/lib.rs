@@ -16,7 +16,8 @@
 //! 5. [`forward`] takes the permit and the request to the upstream and streams the response back:
 //!    502, 504.
 //!
-//! What stops a request becomes a response in [`reject`] and nowhere else. At its end the exchange
+//! What stops a request becomes a response in [`reject`] and nowhere else; requests to the gateway itself,
+//! which revoke tokens, are answered in [`inbound`]. At its end the exchange
 //! is counted and, if it is to be, written as a line ([`observe`]). Keys are refreshed, opaque tokens
 //! asked about, and the admin listener answers, on a thread of their own ([`control`], [`admin`]),
 //! which cannot delay a request.
@@ -78,6 +79,8 @@ mod authorize;
 mod forward;
 
 mod reject;
+
+mod inbound;
 
 mod gateway;
 

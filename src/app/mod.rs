@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::control;
 use crate::forward::Pools;
 use crate::gateway::{Gateway, Lane};
+use crate::inbound::Inbound;
 use crate::keys::KeyRequests;
 use crate::listen;
 use crate::observe::{Audit, Labels, Metrics};
@@ -215,8 +216,16 @@ pub fn start(
         .map_err(|error| StartError::Exposed(error.to_string()))?;
     let (key_requests, keys_asked) = KeyRequests::channel(ISSUER_WAIT_MAX);
     let (introspections, tokens_asked) = IntrospectionRequests::channel(ISSUER_WAIT_MAX);
+    let audit = Arc::new(audit);
+    let first = policy(&config, &issuers);
     let gateway = Arc::new(Gateway {
-        policy: PolicyStore::new(policy(&config, &issuers)),
+        inbound: Inbound::new(
+            config.revoke_endpoint,
+            &first,
+            Arc::clone(&revocations),
+            Arc::clone(&audit),
+        ),
+        policy: PolicyStore::new(first),
         authenticator: Authenticator::new(
             TokenCache::new(config.cache),
             key_requests,

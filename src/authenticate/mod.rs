@@ -13,6 +13,7 @@ mod introspect;
 mod jws;
 mod life;
 mod principal;
+mod statement;
 mod verify;
 
 use std::net::IpAddr;
@@ -35,6 +36,7 @@ pub(crate) use introspect::{
 };
 pub(crate) use life::Life;
 pub(crate) use principal::{Caller, Principal};
+pub(crate) use statement::Statement;
 
 /// One question: this token, on this route, at this time.
 #[derive(Clone, Copy, Debug)]

@@ -51,6 +51,8 @@ fn issuer(name: &str, issuer: &str) -> Arc<Issuer> {
         scope_claims: vec!["scope".into()],
         renewal: None,
         introspection: None,
+        logout: None,
+        events: None,
     })
 }
 

@@ -180,8 +180,8 @@ fn refused_signed(id: IssuerId, token: &Verified, error: AuthenticationError) ->
 }
 
 /// A check that failed, with the key set that a bad signature was checked against.
-struct Failure {
-    refused: Refused,
+pub(super) struct Failure {
+    pub(super) refused: Refused,
     keys: Option<u64>,
 }
 
@@ -205,18 +205,40 @@ fn anew(ask: &Ask<'_>, notes: &mut Notes, trace: &mut Trace) -> Result<Arc<Verif
     trace.pass(Step::Format, || {
         "three parts of base64url, two JSON objects".to_owned()
     });
-    let iss = match jws.payload.get("iss") {
-        None => return Err(Refused::from(AuthenticationError::IssuerMissing).into()),
-        Some(Json::Text(iss)) => iss.clone(),
-        Some(_) => {
-            let malformed = AuthenticationError::Malformed(Malformed::Claim("iss"));
-            return Err(Refused::from(malformed).into());
-        }
-    };
+    let iss = issuer_of(&jws).map_err(Refused::from)?;
     let (id, issuer, _) = trusted(ask, &iss)?;
     trace.pass(Step::Issuer, || {
         format!("the issuer is {}, `{}`", issuer.issuer, issuer.name)
     });
+    let verified = signed_by(ask.policy, (id, issuer), jws, iss, ask.now, notes)?;
+    trace.pass(Step::Signature, || {
+        let alg = verified.signed.as_ref().map(|signed| signed.alg);
+        format!(
+            "a key of the issuer signed it ({})",
+            alg.map_or("", Algorithm::name)
+        )
+    });
+    Ok(Arc::new(verified))
+}
+
+/// Whose token it says it is.
+pub(super) fn issuer_of(jws: &Jws<'_>) -> Result<Box<str>, AuthenticationError> {
+    match jws.payload.get("iss") {
+        None => Err(AuthenticationError::IssuerMissing),
+        Some(Json::Text(iss)) => Ok(iss.clone()),
+        Some(_) => Err(AuthenticationError::Malformed(Malformed::Claim("iss"))),
+    }
+}
+
+/// Checks that a key of this issuer signed it.
+pub(super) fn signed_by(
+    policy: &Policy,
+    (id, issuer): (IssuerId, &Issuer),
+    jws: Jws<'_>,
+    iss: Box<str>,
+    now: UnixTime,
+    notes: &mut Notes,
+) -> Result<Verified, Failure> {
     let refused = |error| Refused {
         error,
         issuer: Some(id),
@@ -229,13 +251,12 @@ fn anew(ask: &Ask<'_>, notes: &mut Notes, trace: &mut Trace) -> Result<Arc<Verif
         .known()
         .filter(|alg| issuer.algorithms.contains(*alg));
     let alg = alg.ok_or_else(|| refused(AuthenticationError::AlgNotAllowed))?;
-    let keys =
-        keys_of(ask.policy, id).ok_or_else(|| refused(AuthenticationError::KeysUnavailable))?;
+    let keys = keys_of(policy, id).ok_or_else(|| refused(AuthenticationError::KeysUnavailable))?;
     let verifier = match keys.find(jws.kid.as_deref(), alg) {
         Lookup::Found(verifier) => verifier,
         Lookup::AlgorithmMismatch => return Err(refused(AuthenticationError::AlgNotAllowed).into()),
         Lookup::Unknown => {
-            let belongs_to = owner_of_kid(ask.policy, id, jws.kid.as_deref());
+            let belongs_to = owner_of_kid(policy, id, jws.kid.as_deref());
             return Err(refused(AuthenticationError::KeyUnknown { belongs_to }).into());
         }
     };
@@ -248,17 +269,7 @@ fn anew(ask: &Ask<'_>, notes: &mut Notes, trace: &mut Trace) -> Result<Arc<Verif
             keys: Some(keys.generation()),
         });
     }
-    trace.pass(Step::Signature, || {
-        format!("a key of the issuer signed it ({alg})")
-    });
-    Ok(Arc::new(kept(
-        jws,
-        iss,
-        verifier,
-        alg,
-        keys.generation(),
-        ask.now,
-    )))
+    Ok(kept(jws, iss, verifier, alg, keys.generation(), now))
 }
 
 /// What the cache keeps of a token whose signature holds.

@@ -43,6 +43,8 @@ pub struct Config {
     /// How the list is shared with other replicas.
     pub(crate) feed: Option<FeedSettings>,
     pub(crate) problem_pages: bool,
+    /// Whether holders may give their tokens up (RFC 7009).
+    pub(crate) revoke_endpoint: bool,
     pub(crate) admin: AdminSettings,
     pub(crate) probes: Option<SocketAddr>,
     pub(crate) route_names: bool,

@@ -1,7 +1,6 @@
 //! Revocations as people and programs write them: through the admin listener, and in a watched file.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Deserialize;
 use uuid::Uuid;
@@ -13,8 +12,6 @@ use crate::revocation::{Kind, Revocation, Selector};
 
 /// The member that says: all tokens of the issuer.
 pub(crate) const WHOLE: &str = "whole";
-/// A longest life that is raised later must not bring tokens back that were revoked before.
-const LIFETIME_LEAST: Duration = Duration::from_secs(86_400);
 /// The longest claim value, reason or author that is taken.
 const TEXT_BYTES_MAX: usize = 1024;
 
@@ -124,18 +121,8 @@ pub(crate) fn checked(
     let now = gateway.clock.now();
     let at = moment(new.at, "at")?.filter(|at| *at <= now).unwrap_or(now);
     let issued_before = moment(new.issued_before, "issued_before")?;
-    // Never earlier than the last token that it kills can live: made at the cut, by a clock that is
-    // ahead by the leeway, and accepted for the leeway after its end. Without a longest life, never.
-    let least = rules.and_then(|rules| {
-        let lifetime = rules.lifetime_max?.max(LIFETIME_LEAST);
-        let last = issued_before.map_or(now, |cut| cut.max(now));
-        let leeways = rules.leeway.saturating_mul(2);
-        Some(
-            last.plus(lifetime)
-                .plus(leeways)
-                .plus(Duration::from_secs(1)),
-        )
-    });
+    let last = issued_before.map_or(now, |cut| cut.max(now));
+    let least = rules.and_then(|rules| rules.outlived_at(last));
     // What kills tokens that are yet to be made ends only when somebody says so.
     let ends = issued_before.is_some() || matches!(kind, Kind::Jti | Kind::Token);
     let until = match (moment(new.until, "until")?, least) {
@@ -143,21 +130,18 @@ pub(crate) fn checked(
         (None, least) if ends => least,
         _ => None,
     };
-    let millis = now.millis();
-    let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
-    let timestamp = uuid::Timestamp::from_unix(uuid::NoContext, millis / 1000, nanos);
+    let selector = Selector {
+        issuer: identifier.into(),
+        kind,
+        value: value.into(),
+    };
+    let author = new.author.as_deref().unwrap_or(author);
+    let made = Revocation::made(selector, issued_before, until, author, now);
     Ok(Revocation {
-        id: new.id.unwrap_or_else(|| Uuid::new_v7(timestamp)),
-        selector: Selector {
-            issuer: identifier.into(),
-            kind,
-            value: value.into(),
-        },
-        issued_before,
-        until,
+        id: new.id.unwrap_or(made.id),
         reason: new.reason.map(Into::into),
-        author: new.author.unwrap_or_else(|| author.to_owned()).into(),
         at,
+        ..made
     })
 }
 

@@ -21,6 +21,7 @@ use crate::http::deadline::Activity;
 use crate::http::headers::{ReservedNames, section_bytes};
 use crate::http::target::Target;
 use crate::http::{Body, cors};
+use crate::inbound::{self, Endpoint, Inbound, Received};
 use crate::observe::exchange::UpstreamNotes;
 use crate::observe::metrics::WorkerCells;
 use crate::observe::{Audit, Exchange};
@@ -37,7 +38,8 @@ pub(crate) struct Gateway {
     pub(crate) site: Site,
     pub(crate) reserved: ReservedNames,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) audit: Audit,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) inbound: Inbound,
     /// Whether the help pages are served.
     pub(crate) problem_pages: bool,
 }
@@ -147,6 +149,22 @@ impl Gateway {
             .await;
         let permit = match permitted {
             Ok(Next::Forward(permit)) => permit,
+            Ok(Next::Inbound(endpoint)) => {
+                let limits = BodyLimits {
+                    bytes_max: Some(inbound::BODY_BYTES_MAX),
+                    ..downstream.front.body
+                };
+                let received = Received {
+                    parts,
+                    body: LimitedBody::new(body, limits),
+                    peer: downstream.peer,
+                    now: progress.now,
+                    authenticator: &self.authenticator,
+                    policy: &self.policy,
+                };
+                let answer = self.inbound.answer(endpoint, received).await;
+                return answer.map_err(|inbound::TooMany| Rejection::RateLimited);
+            }
             Ok(Next::Answered(response)) => {
                 drain(body, downstream.activity.begin());
                 return Ok(response);
@@ -224,8 +242,13 @@ impl Gateway {
             .as_ref()
             .is_none_or(|served| served.covers(&target.host));
         let own_page = self.problem_pages && well_known::is_own(target.path);
-        if !covered || !(own_page || policy.routes().serves_host(front.id, &target.host)) {
+        let inbound = self.inbound.endpoint(target.path);
+        let own = own_page || inbound.is_some();
+        if !covered || !(own || policy.routes().serves_host(front.id, &target.host)) {
             return Err(Rejection::AuthorityUnknown);
+        }
+        if let Some(endpoint) = inbound {
+            return Ok(Next::Inbound(endpoint));
         }
         if own_page {
             return well_known::answer(parts, target.path).map(Next::Answered);
@@ -279,6 +302,7 @@ impl Gateway {
 enum Next {
     Forward(crate::authorize::Permit),
     Answered(Response<Body>),
+    Inbound(Endpoint),
 }
 
 fn check_sizes(parts: &Parts, body: &Incoming, front: &Front) -> Result<(), Rejection> {

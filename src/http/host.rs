@@ -1,7 +1,7 @@
 //! Hosts that routes and certificates name.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// `api.example.com`, or `*.example.com` for one label more.
@@ -102,6 +102,17 @@ pub(crate) fn is_refused_address(address: IpAddr) -> bool {
                 _ => false,
             };
             refused || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast()
+        }
+    }
+}
+
+/// An IPv6 peer is its /64: one subscriber has all of that.
+pub(crate) fn peer_network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let bits = address.to_bits() >> 64 << 64;
+            Ipv6Addr::from_bits(bits).into()
         }
     }
 }

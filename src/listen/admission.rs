@@ -1,9 +1,11 @@
 //! How many connections a listener takes, in all and from one peer.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::http::host::peer_network;
 
 /// The limits and counts of one listener, shared by the workers.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl Admission {
     /// # Errors
     /// A limit is reached.
     pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admitted, Refusal> {
-        let peer = network(peer);
+        let peer = peer_network(peer);
         self.total
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |total| {
                 (total < self.total_max).then_some(total + 1)
@@ -84,17 +86,6 @@ impl Drop for Admitted {
             if *count == 0 {
                 peers.remove(&self.peer);
             }
-        }
-    }
-}
-
-/// An IPv6 peer is its /64: one subscriber has all of that.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let bits = address.to_bits() >> 64 << 64;
-            Ipv6Addr::from_bits(bits).into()
         }
     }
 }

@@ -6,7 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::UnixTime;
 use crate::oauth::AlgorithmSet;
+
+/// A longest life that is raised later must not bring tokens back that were revoked before.
+const LIFETIME_LEAST: Duration = Duration::from_secs(86_400);
 
 /// The rules of one `[issuers.NAME]` table.
 #[derive(Clone, Debug)]
@@ -28,6 +32,28 @@ pub(crate) struct Issuer {
     pub(crate) renewal: Option<Renewal>,
     /// Its tokens are opaque: it is asked what each is (RFC 7662).
     pub(crate) introspection: Option<IntrospectionRules>,
+    /// It may tell that somebody has signed out (OpenID Connect Back-Channel Logout).
+    pub(crate) logout: Option<LogoutRules>,
+    /// It may tell of security events (OpenID Shared Signals).
+    pub(crate) events: Option<EventRules>,
+}
+
+/// Whose logout tokens are taken, and what they end.
+#[derive(Clone, Debug)]
+pub(crate) struct LogoutRules {
+    /// At least one; `aud` must hold one of them.
+    pub(crate) client_ids: Vec<Box<str>>,
+    /// All tokens of the subject, also where a session is named.
+    pub(crate) whole_subject: bool,
+}
+
+/// Whose security events are taken, and of whom they may speak.
+#[derive(Clone, Debug)]
+pub(crate) struct EventRules {
+    /// At least one; `aud` must hold one of them.
+    pub(crate) audiences: Vec<Box<str>>,
+    /// Identifiers of the issuers whose tokens it may revoke. At least one.
+    pub(crate) speaks_for: Vec<Box<str>>,
 }
 
 /// How the answers about opaque tokens are used.
@@ -51,6 +77,19 @@ impl Issuer {
         self.token_types
             .iter()
             .any(|accepted| accepted.eq_ignore_ascii_case(typ))
+    }
+
+    /// When every token has ended that was made at `last` or before, by a clock that is ahead by the
+    /// leeway, and is accepted for the leeway after its end; `None` is never.
+    pub(crate) fn outlived_at(&self, last: UnixTime) -> Option<UnixTime> {
+        let lifetime = self.lifetime_max?.max(LIFETIME_LEAST);
+        Some(self.over_at(last.plus(lifetime)))
+    }
+
+    /// When a token that ends at `exp` is accepted no more, whatever clock is off by the leeway.
+    pub(crate) fn over_at(&self, exp: UnixTime) -> UnixTime {
+        let leeways = self.leeway.saturating_mul(2);
+        exp.plus(leeways).plus(Duration::from_secs(1))
     }
 
     /// Whether a check of this issuer needs `iat`.

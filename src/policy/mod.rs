@@ -17,7 +17,9 @@ use hashbrown::HashMap;
 use crate::clock::UnixTime;
 use crate::keys::KeySet;
 
-pub(crate) use issuer::{IntrospectionRules, Issuer, Renewal, strip_application};
+pub(crate) use issuer::{
+    EventRules, IntrospectionRules, Issuer, LogoutRules, Renewal, strip_application,
+};
 pub(crate) use pattern::PathPattern;
 pub(crate) use route::{
     Access, Authorization, ClaimRule, Disclosure, MethodSet, Requirement, Route, Rule, Trust,

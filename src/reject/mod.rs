@@ -40,6 +40,8 @@ pub(crate) enum Rejection {
     HeadersTooLarge,
     Internal,
     MethodNotAllowed,
+    /// One peer asks too often.
+    RateLimited,
     RouteNotFound,
     Target(TargetError),
     TargetTooLong,
@@ -61,6 +63,7 @@ impl Rejection {
             Self::HeadersTooLarge => Reason::HeadersTooLarge,
             Self::Internal => Reason::InternalError,
             Self::MethodNotAllowed => Reason::MethodNotAllowed,
+            Self::RateLimited => Reason::RateLimited,
             Self::RouteNotFound => Reason::RouteNotFound,
             Self::Target(_) | Self::TransferCoding | Self::EncodedSlash => Reason::RequestMalformed,
             Self::TargetTooLong => Reason::TargetTooLong,

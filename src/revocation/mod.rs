@@ -46,6 +46,30 @@ pub(crate) struct Revocation {
     pub(crate) at: UnixTime,
 }
 
+impl Revocation {
+    /// One that is made now.
+    pub(crate) fn made(
+        selector: Selector,
+        issued_before: Option<UnixTime>,
+        until: Option<UnixTime>,
+        author: &str,
+        now: UnixTime,
+    ) -> Self {
+        let millis = now.millis();
+        let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
+        let timestamp = uuid::Timestamp::from_unix(uuid::NoContext, millis / 1000, nanos);
+        Self {
+            id: Uuid::new_v7(timestamp),
+            selector,
+            issued_before,
+            until,
+            reason: None,
+            author: author.into(),
+            at: now,
+        }
+    }
+}
+
 /// The index's answer for a dead token.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Revoked {

@@ -22,6 +22,7 @@ mod demo;
 mod documents;
 mod feed;
 mod forwarding;
+mod inbound;
 mod introspection;
 mod issuers;
 mod keys;

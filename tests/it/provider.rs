@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, ORDERS};
 use crate::support::openid::Programs;
+use crate::support::process::free_port;
 use crate::support::{Bearward, Upstream, block_on};
 
 /// Asks for an order through the gateway; gives status and HTTP version.
@@ -122,4 +123,47 @@ fn a_real_introspection_endpoint_and_its_revocation() {
     assert_eq!(status, "503 1.1");
     let body: Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!(body["code"], "introspection_unavailable");
+}
+
+#[test]
+fn a_real_logout_and_a_token_given_up_by_a_standard_library() {
+    let Some(programs) = Programs::find("a_real_logout") else {
+        return;
+    };
+    let upstream = Upstream::echo();
+    let port = free_port();
+    let gateway = Bearward::new()
+        .upstream("orders", upstream.address, "")
+        .table(&format!(
+            "[issuers.main]\nissuer = \"http://127.0.0.1:{port}\"\naudiences = [\"https://api.test\"]\nalgorithms = [\"RS256\"]\ndiscovery = true\njwks = {{ allow_http_loopback = true }}\nbackchannel_logout = {{ client_ids = [\"web\"] }}\n[endpoints]\nrevoke = true\n"
+        ))
+        .table(ORDERS)
+        .start_now();
+    let keys = gateway.folder().join("provider.json");
+    let certificate = gateway.folder().join("tls.crt");
+    let own = format!(
+        "https://localhost:{}/.well-known/bearward",
+        gateway.address().port()
+    );
+    let logout = format!("{own}/backchannel-logout");
+    let provider = programs.telling(port, &keys, &logout, &certificate);
+    block_on(gateway.ready());
+    let status = |token: &str| block_on(gateway.http1().get("/orders/1", token)).status;
+    let mut application = programs.application(&provider, &format!("{own}/revoke"), &certificate);
+    let (one, two) = (application.line(), application.line());
+    assert_eq!((status(&one), status(&two)), (200, 200));
+    application.does("logout 0");
+    assert_eq!(
+        (status(&one), status(&two)),
+        (401, 200),
+        "the other session goes on"
+    );
+    application.does(&format!("revoke {two}"));
+    assert_eq!(status(&two), 401);
+    let lines = gateway.stop();
+    let actors: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line["actor"].as_str())
+        .collect();
+    assert_eq!(actors, ["logout:main", "holder"]);
 }

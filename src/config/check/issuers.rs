@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::Checker;
+use super::inbound;
 use super::sources::source;
 use crate::config::raw::{Node, Span, Value};
 use crate::config::settings::{IssuerSettings, KeySourceSettings};
@@ -32,12 +33,17 @@ pub(super) fn check(
             {
                 checker.error("BW0106", format!("issuers `{first}` and `{name}` have the same `issuer`; a token could not be told to whose rules it belongs"), span);
             }
-            (name.to_owned(), issuer(name, node, checker))
+            (name.to_owned(), issuer(root, name, node, checker))
         })
         .collect()
 }
 
-fn issuer(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<IssuerSettings> {
+fn issuer(
+    root: &Node,
+    name: &str,
+    node: &Node,
+    checker: &mut Checker<'_>,
+) -> Option<IssuerSettings> {
     let what = format!("issuer `{name}`");
     let identifier = checker.required(node, &what, "issuer");
     let audiences = checker.required_texts(node, &what, "audiences");
@@ -86,6 +92,8 @@ fn issuer(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<IssuerSe
         None if opaque => None,
         _ => node.duration(name),
     };
+    let own = identifier.as_ref().map_or("", |(text, _)| text);
+    let (logout, events) = inbound::check(root, node, &what, own, opaque, checker);
     let rules = Issuer {
         name: name.into(),
         issuer: identifier?.0.into(),
@@ -107,6 +115,8 @@ fn issuer(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<IssuerSe
             }),
             _ => None,
         },
+        logout,
+        events,
     };
     Some(IssuerSettings {
         rules: Arc::new(rules),

@@ -6,6 +6,7 @@
 mod addresses;
 mod feed;
 mod fetching;
+mod inbound;
 mod issuers;
 mod listeners;
 mod routes;
@@ -301,6 +302,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
         feed,
         revoked_file: revocation.text("watch").map(|path| checker.path(&path)),
         problem_pages: endpoints.flag("problems"),
+        revoke_endpoint: endpoints.flag("revoke"),
         admin: admin?,
         probes,
         route_names,

@@ -1,6 +1,6 @@
 //! A real OpenID provider: the npm package `oidc-provider` on node, installed by `.ci/run`.
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -20,25 +20,61 @@ impl Programs {
     pub fn find(test: &str) -> Option<Self> {
         let node = program::find(test, "node")?;
         let curl = program::find(test, "curl")?;
-        if !modules().join("node_modules/oidc-provider").is_dir() {
-            program::missing(
-                test,
-                "the npm package oidc-provider under target/oidc-provider",
-            );
-            return None;
+        for package in ["oidc-provider", "openid-client"] {
+            if !modules().join("node_modules").join(package).is_dir() {
+                let what = format!("the npm package {package} under target/oidc-provider");
+                program::missing(test, &what);
+                return None;
+            }
         }
         Some(Self { node, curl })
     }
 
     /// Starts a provider with the keys in a file; one that is not there is made.
     pub fn provider(&self, port: u16, keys: &Path, issuer: &str) -> OpenId {
+        self.run(port, keys, issuer, |_| {})
+    }
+
+    /// One that is its own issuer and tells of logouts at a URI, whose certificate is in a file.
+    pub fn telling(&self, port: u16, keys: &Path, logout: &str, certificate: &Path) -> OpenId {
+        self.run(port, keys, &format!("http://127.0.0.1:{port}"), |command| {
+            command.arg(logout).env("NODE_EXTRA_CA_CERTS", certificate);
+        })
+    }
+
+    /// A web application of a provider, which gives tokens up at a URI.
+    pub fn application(
+        &self,
+        provider: &OpenId,
+        revocation: &str,
+        certificate: &Path,
+    ) -> Application {
+        let mut child = self
+            .script("client.mjs")
+            .args([&provider.base(), revocation])
+            .env("NODE_EXTRA_CA_CERTS", certificate)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("node runs");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        Application { child, lines }
+    }
+
+    fn script(&self, name: &str) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut child = Command::new(&self.node)
-            .arg(root.join("tests/provider/provider.mjs"))
-            .arg(modules())
-            .arg(port.to_string())
-            .arg(keys)
-            .arg(issuer)
+        let mut command = Command::new(&self.node);
+        command
+            .arg(root.join("tests/provider").join(name))
+            .arg(modules());
+        command
+    }
+
+    fn run(&self, port: u16, keys: &Path, issuer: &str, more: impl FnOnce(&mut Command)) -> OpenId {
+        let mut command = self.script("provider.mjs");
+        command.arg(port.to_string()).arg(keys).arg(issuer);
+        more(&mut command);
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -93,6 +129,33 @@ impl Programs {
         assert!(status.starts_with("200"), "{body}");
         let answer: Value = serde_json::from_str(&body).expect("JSON");
         answer["access_token"].as_str().expect("a token").to_owned()
+    }
+}
+
+/// A web application that runs.
+pub struct Application {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Application {
+    /// The next line that it writes.
+    pub fn line(&mut self) -> String {
+        self.lines.next().expect("a line").expect("text")
+    }
+
+    /// Has it do something, to the end.
+    pub fn does(&mut self, what: &str) {
+        let input = self.child.stdin.as_mut().expect("a pipe");
+        writeln!(input, "{what}").expect("room");
+        assert_eq!(self.line(), "done");
+    }
+}
+
+impl Drop for Application {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -219,6 +219,8 @@ fn issuer() -> Arc<Issuer> {
         scope_claims: vec![],
         renewal: None,
         introspection: None,
+        logout: None,
+        events: None,
     })
 }
 
@@ -249,13 +251,23 @@ fn gateway(rules: &Arc<Issuer>) -> Arc<Gateway> {
         checked_at: None,
     };
     let moment = Duration::from_secs(5);
+    let policy = Policy::new(vec![trusted], RouteTable::new(0, &[]).0);
+    let audit = Audit::start(audit, labels, std::io::sink()).expect("an audit");
+    let audit = Arc::new(audit.0);
+    let revocations = Arc::new(Revocations::in_memory().expect("a list"));
     Arc::new(Gateway {
-        policy: PolicyStore::new(Policy::new(vec![trusted], RouteTable::new(0, &[]).0)),
+        inbound: crate::inbound::Inbound::new(
+            false,
+            &policy,
+            Arc::clone(&revocations),
+            Arc::clone(&audit),
+        ),
+        policy: PolicyStore::new(policy),
         authenticator: Authenticator::new(
             TokenCache::new(limits),
             KeyRequests::channel(moment).0,
             IntrospectionRequests::channel(moment).0,
-            Arc::new(Revocations::in_memory().expect("a list")),
+            revocations,
         ),
         site: Site {
             problem_base: "".into(),
@@ -263,9 +275,7 @@ fn gateway(rules: &Arc<Issuer>) -> Arc<Gateway> {
         },
         reserved: ReservedNames::default(),
         clock: Arc::new(PausedClock(Instant::now())),
-        audit: Audit::start(audit, labels, std::io::sink())
-            .expect("an audit")
-            .0,
+        audit,
         problem_pages: false,
     })
 }
