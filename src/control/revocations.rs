@@ -102,7 +102,7 @@ pub(crate) fn checked(
     let short = |text: &str| text.len() <= TEXT_BYTES_MAX;
     let empty = value.is_empty() && kind != Kind::Issuer;
     let texts = [new.reason.as_deref(), new.author.as_deref()];
-    if empty || !short(&value) || !texts.into_iter().flatten().all(short) {
+    if empty || !short(&value) || !short(&identifier) || !texts.into_iter().flatten().all(short) {
         return Err(format!(
             "a text is empty or longer than {TEXT_BYTES_MAX} bytes"
         ));

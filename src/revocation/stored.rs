@@ -10,6 +10,10 @@ use super::journal::StoreError;
 use super::selector::{Kind, Selector};
 use crate::clock::UnixTime;
 
+/// The largest change that another replica may tell: all of its texts as long as they may be, each
+/// character escaped.
+const CHANGE_BYTES_MAX: usize = 32 * 1024;
+
 /// A revocation with the version of its state.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Held {
@@ -65,6 +69,9 @@ impl Change {
     /// # Errors
     /// It is none.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, StoreError> {
+        if bytes.len() > CHANGE_BYTES_MAX {
+            return Err(StoreError::Damaged("a change is too large".to_owned()));
+        }
         let removed = serde_json::from_slice::<Stored<'_>>(bytes).is_ok_and(|it| it.removed);
         let held = Stored::read(None, bytes)?;
         Ok(Self { held, removed })

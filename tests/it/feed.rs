@@ -224,6 +224,24 @@ fn a_login_over_tls_that_never_shows_its_password() {
     assert_eq!(block_on(client.get("/orders/1", &token)).status, 200);
 }
 
+#[test]
+fn a_list_that_vanishes_beside_its_stream_is_brought_back() {
+    let Some(redis) = Redis::start("a feed that lost its list", "") else {
+        return;
+    };
+    let (main, upstream) = parts();
+    let gateway = fed(&main, &upstream, &redis.url(), "").start();
+    block_on(async {
+        connected(&[&gateway]).await;
+        revoke(&gateway, json!({ "issuer": "main", "jti": "token-1" })).await;
+        let length = "HLEN {bearward:revocations}:all";
+        eventually("the list there", async || redis.say(length) == ":1").await;
+        // As a server does that must make room.
+        redis.say("DEL {bearward:revocations}:all");
+        eventually("the list there again", async || redis.say(length) == ":1").await;
+    });
+}
+
 /// Three processes and what a test knows of them.
 struct Fleet {
     processes: Vec<(Process, TempDir)>,

@@ -41,7 +41,7 @@ pub(super) enum FeedError {
     /// Entries may have gone that were not read.
     #[error("the stream lost entries")]
     Gap,
-    #[error("the server's list has another length than ours")]
+    #[error("the server lacks some of the list")]
     Differs,
 }
 

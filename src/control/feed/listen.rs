@@ -34,7 +34,9 @@ impl Keeper {
                 b"COUNT",
                 count.as_bytes(),
             ];
-            let mut entries = entries(link.ask(&range).await?)?.into_iter();
+            let entries = entries(link.ask(&range).await?)?;
+            let is_all = entries.len() <= READ_MAX;
+            let mut entries = entries.into_iter();
             // The last one that was read must still be there, or more than it may have gone.
             match entries.next() {
                 Some((id, _)) if id == cursor => {}
@@ -50,8 +52,11 @@ impl Keeper {
                 self.merge(changes, Some(id.clone())).await?;
                 passed.send_replace(EntryId::parse(&id).ok_or(FeedError::Senseless)?);
                 cursor = id;
-                continue;
+                if !is_all {
+                    continue;
+                }
             }
+            // Whatever was there when it was asked is known.
             self.feed()?.heard(asked_at);
             if !connected {
                 connected = true;

@@ -9,12 +9,14 @@ use super::entry::{CHANGE, EntryId, entry_id};
 use super::link::{FeedError, Link, REPLY_MAX};
 use super::resp::Reply;
 use super::{AGAIN, HELD_BACK, Keeper, Never, STREAM_ENTRIES};
-use crate::revocation::{Revocations, Untold};
+use crate::revocation::Untold;
 
 /// Changes that are told at once.
 const TOLD_MAX: usize = 100;
 /// How often the two lists' lengths are compared.
-const COUNTED_EVERY: Duration = Duration::from_secs(30);
+const COUNTED_EVERY: Duration = Duration::from_secs(5);
+/// What ends before this may have been forgotten by others already, whose clocks are not ours.
+const ENDS_SOON: Duration = Duration::from_secs(300);
 /// How many times in a row they must differ: a change may be on its way.
 const DIFFERS_MAX: u32 = 2;
 /// Fields that are removed from the hash at once.
@@ -65,7 +67,7 @@ impl Keeper {
                 self.sweep(link, over).await?;
                 if tokio::time::Instant::now() >= count_at {
                     count_at = tokio::time::Instant::now() + COUNTED_EVERY;
-                    differs = match self.has_as_many(link).await? {
+                    differs = match self.has_all(link).await? {
                         true => 0,
                         false => differs + 1,
                     };
@@ -147,13 +149,14 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whether the hash has as many states as the list, as far as can be told.
-    async fn has_as_many(&self, link: &mut Link) -> Result<bool, FeedError> {
+    /// Whether the hash may hold all that the list does: it has not fewer states.
+    async fn has_all(&self, link: &mut Link) -> Result<bool, FeedError> {
         let there = match link.ask(&[b"HLEN", self.all.as_bytes()]).await? {
-            Reply::Number(there) => u64::try_from(there).ok(),
+            Reply::Number(there) => u64::try_from(there).unwrap_or(0),
             _ => return Err(FeedError::Senseless),
         };
-        let here = self.with_list(Revocations::told_states).await?;
-        Ok(here.is_none() || here == there)
+        let after = self.now().plus(ENDS_SOON);
+        let here = self.with_list(move |list| list.told_states(after)).await?;
+        Ok(here.is_none_or(|here| here <= there))
     }
 }

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::super::stored::{Change, Held, Stored};
 use super::tables::{
-    BURIED, BY_ID, BY_PLACE, OUTBOX, Place, State, Tables, buried_until, place_of,
+    BURIED, BURIED_END, BY_END, BY_ID, BY_PLACE, OUTBOX, Place, State, Tables, buried_until,
+    place_of,
 };
 use super::{Journal, StoreError, later_end};
 use crate::clock::UnixTime;
@@ -146,15 +147,27 @@ impl Journal {
         Ok(untold)
     }
 
-    /// How many states there are, with those that were taken back, and how many of them the others
-    /// do not know.
+    /// How many states the others do not know.
     ///
     /// # Errors
     /// The list cannot be read.
-    pub(crate) fn states(&mut self) -> Result<(u64, u64), StoreError> {
+    pub(crate) fn untold_count(&mut self) -> Result<u64, StoreError> {
+        Ok(self.database()?.begin_read()?.open_table(OUTBOX)?.len()?)
+    }
+
+    /// How many states there are that do not end before a time, with those that were taken back.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub(crate) fn states(&mut self, after: UnixTime) -> Result<u64, StoreError> {
         let reading = self.database()?.begin_read()?;
         let all = reading.open_table(BY_ID)?.len()? + reading.open_table(BURIED)?.len()?;
-        Ok((all, reading.open_table(OUTBOX)?.len()?))
+        let none: &[u8] = &[];
+        let ends = reading.open_table(BY_END)?;
+        let ending = ends.range(..(after.secs(), 0))?.count();
+        let ends = reading.open_table(BURIED_END)?;
+        let ending = ending + ends.range(..(after.secs(), none))?.count();
+        Ok(all.saturating_sub(ending as u64))
     }
 
     /// Has the others told of some of the states that are not among the `known` versions; gives where

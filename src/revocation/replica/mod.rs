@@ -119,7 +119,7 @@ impl Revocations {
     }
 
     pub(super) fn count_untold(&self, journal: &mut super::Journal) {
-        if let (Some(feed), Ok((_, untold))) = (&self.feed, journal.states()) {
+        if let (Some(feed), Ok(untold)) = (&self.feed, journal.untold_count()) {
             feed.untold.store(untold, Ordering::Relaxed);
         }
     }
@@ -178,14 +178,17 @@ impl Revocations {
         self.journal().untold(max)
     }
 
-    /// How many states there are, with those that were taken back, if the others know all of them.
-    /// Blocks.
+    /// How many states there are that do not end before a time, with those that were taken back, if
+    /// the others know all of them. Blocks.
     ///
     /// # Errors
     /// The list cannot be read.
-    pub(crate) fn told_states(&self) -> Result<Option<u64>, StoreError> {
-        let (all, untold) = self.journal().states()?;
-        Ok((untold == 0).then_some(all))
+    pub(crate) fn told_states(&self, after: UnixTime) -> Result<Option<u64>, StoreError> {
+        let mut journal = self.journal();
+        Ok(match journal.untold_count()? {
+            0 => Some(journal.states(after)?),
+            _ => None,
+        })
     }
 
     /// Has the others told of all states that are not among the `known` versions. Blocks.
