@@ -330,6 +330,11 @@ fn add(
             after: Some(buried.version),
             ..buried.followed_by(revocation)
         },
+        // Others may have the id of an import for another selector: a version is of one state alone.
+        _ if shared => Held {
+            version: Uuid::now_v7(),
+            ..Held::new(revocation)
+        },
         _ => Held::new(revocation),
     };
     let held = tables.put(&place, held)?;

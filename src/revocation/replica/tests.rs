@@ -145,6 +145,29 @@ fn of_two_ends_the_later_counts_on_all() {
 }
 
 #[test]
+fn two_selectors_with_one_id_have_versions_of_their_own() {
+    let (one, two) = (replica(), replica());
+    let first = revocation(1, None);
+    let second = Revocation {
+        id: first.id,
+        ..revocation(2, None)
+    };
+    one.add(vec![first.clone(), second]).expect("room");
+    let third = Revocation {
+        id: first.id,
+        ..revocation(3, None)
+    };
+    two.add(vec![third]).expect("room");
+    let changes: Vec<_> = [&one, &two].into_iter().flat_map(told).collect();
+    let versions: HashSet<_> = changes.iter().map(|change| change.held.version).collect();
+    assert_eq!((changes.len(), versions.len()), (3, 3));
+    for list in [&one, &two] {
+        list.merge(changes.clone(), None, NOW).expect("a list");
+        assert_eq!((list.len(), told(list).len()), (3, 0));
+    }
+}
+
+#[test]
 fn another_stream_is_read_from_its_beginning() {
     let folder = tempfile::tempdir().expect("a folder");
     let feed = |stream| Some((stream, Duration::from_secs(30)));
