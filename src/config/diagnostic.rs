@@ -119,14 +119,20 @@ impl Report {
     fn source(&self, line: usize, start: usize) -> String {
         let source = self.text.lines().nth(line - 1).unwrap_or_default();
         let hidden = |at: usize| self.hidden.iter().any(|span| span.contains(&at));
-        source
+        // A login may stand in a place that nobody thought of.
+        without_login(source)
             .char_indices()
             .map(|(at, char)| if hidden(start + at) { '*' } else { char })
             .collect()
     }
 
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
-        self.found.push(diagnostic);
+        self.found.push(Diagnostic {
+            message: without_login(&diagnostic.message),
+            label: without_login(&diagnostic.label),
+            help: diagnostic.help.as_deref().map(without_login),
+            ..diagnostic
+        });
     }
 
     /// Whether Bearward refuses to start.
@@ -235,5 +241,52 @@ impl Report {
             let _ = writeln!(out, "  = help: {help}");
         }
         out.push('\n');
+    }
+}
+
+/// Text with the user and the password of every URL in asterisks, of the same length in bytes.
+fn without_login(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        out.push_str(before);
+        out.push_str("://");
+        let end = after
+            .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`'))
+            .unwrap_or(after.len());
+        let login = after.get(..end).and_then(|url| url.rfind('@')).unwrap_or(0);
+        // What our own words show of a URL's form is no login.
+        let is_form = after.starts_with("USER:PASSWORD@");
+        let login = if is_form { 0 } else { login };
+        out.push_str(&"*".repeat(login));
+        rest = after.get(login..).unwrap_or_default();
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_not_shown() {
+        for (text, shown) in [
+            (
+                "a redis://me:pa/ss@w@host/0 b",
+                "a redis://**********@host/0 b",
+            ),
+            (
+                "url = { file = \"redis://:x@h\" }",
+                "url = { file = \"redis://**@h\" }",
+            ),
+            ("https://host/a@b, c://d:e@f", "https://******@b, c://***@f"),
+            ("https://host/ me@host", "https://host/ me@host"),
+            (
+                "write rediss://USER:PASSWORD@HOST:PORT",
+                "write rediss://USER:PASSWORD@HOST:PORT",
+            ),
+        ] {
+            assert_eq!(without_login(text), shown);
+        }
     }
 }

@@ -16,6 +16,9 @@ use super::suggest::nearest;
 use super::typed::{Fault, expectation, typed, typed_text};
 use crate::oauth::Json;
 
+/// What stands in names of keys that hold secrets. Of a key that is not known, such a value is not shown.
+const SECRET_NAMES: [&str; 4] = ["password", "passwd", "secret", "token"];
+
 pub(super) type Span = Range<usize>;
 
 /// A value of the kind that its key has.
@@ -199,6 +202,9 @@ fn walk(table: &DeTable<'_>, node: &mut Node, report: &mut Report) {
         let (name, name_span) = (name.get_ref().to_string(), name.span());
         let place = join(&node.place, if named { "*" } else { &name });
         let Some(key) = keys::find(&place) else {
+            if SECRET_NAMES.iter().any(|part| name.contains(part)) {
+                report.hide(&value.span());
+            }
             let (fault, meant) = unknown(node, &name, &name_span);
             node.faulty.extend(meant);
             report.push(fault);
