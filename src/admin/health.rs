@@ -29,7 +29,7 @@ pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
     if let Some(feed) = admin.revocations.feed() {
         let lag = feed.lag(admin.gateway.clock.now()).as_secs();
         let how = match feed.is_connected() {
-            _ if !feed.was_tried() => "is being connected".to_owned(),
+            _ if !feed.was_tried() => "the list was never read; see the log for why".to_owned(),
             true => "connected".to_owned(),
             false => format!("disconnected for {lag} s; the known list serves"),
         };

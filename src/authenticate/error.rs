@@ -168,6 +168,16 @@ pub(crate) struct Refused {
     pub(crate) principal: Option<super::Principal>,
 }
 
+impl Refused {
+    /// Whether the issuer may have published the key by now.
+    pub(super) const fn lacks_a_key(&self) -> bool {
+        matches!(
+            self.error,
+            AuthenticationError::KeyUnknown { .. } | AuthenticationError::KeysUnavailable
+        )
+    }
+}
+
 impl From<AuthenticationError> for Refused {
     fn from(error: AuthenticationError) -> Self {
         Self {

@@ -141,18 +141,9 @@ impl Authenticator {
             return judged.await.map(Caller::Authenticated);
         }
         let first = judge(&ask, Some(&self.cache), notes, &mut Trace::off());
-        let Err(Refused {
-            error: AuthenticationError::KeyUnknown { .. } | AuthenticationError::KeysUnavailable,
-            issuer: Some(id),
-            kid,
-            ..
-        }) = &first
-        else {
-            return first.map(Caller::Authenticated);
-        };
-        if let Some(issuer) = policy.issuer(*id) {
-            let name = Arc::clone(&issuer.rules.name);
-            self.key_requests.ask(name, kid.as_deref()).await;
+        match &first {
+            Err(refused) if refused.lacks_a_key() => self.ask_for_key(refused, policy).await,
+            _ => return first.map(Caller::Authenticated),
         }
         *policy = store.load();
         let mut second = Notes::default();
@@ -161,6 +152,14 @@ impl Authenticator {
         // How the cache answered is what it knew before the wait.
         notes.verified_in = second.verified_in;
         answer.map(Caller::Authenticated)
+    }
+
+    /// Has the issuer of a token asked for the key that it names, within a bound.
+    async fn ask_for_key(&self, refused: &Refused, policy: &Policy) {
+        if let Some(issuer) = refused.issuer.and_then(|id| policy.issuer(id)) {
+            let name = Arc::clone(&issuer.rules.name);
+            self.key_requests.ask(name, refused.kid.as_deref()).await;
+        }
     }
 
     fn ask<'a>(

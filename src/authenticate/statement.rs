@@ -82,24 +82,18 @@ impl Authenticator {
         now: UnixTime,
     ) -> Result<Statement, AuthenticationError> {
         let policy = store.load();
-        let first = read(token, policy, now);
-        let Err(Refused {
-            error: AuthenticationError::KeyUnknown { .. } | AuthenticationError::KeysUnavailable,
-            issuer: Some(id),
-            kid,
-            ..
-        }) = &first
-        else {
-            return first.map_err(|refused| refused.error);
+        let stated = match read(token, Arc::clone(&policy), now) {
+            Err(refused) if refused.lacks_a_key() => {
+                self.ask_for_key(&refused, &policy).await;
+                read(token, store.load(), now)
+            }
+            stated => stated,
         };
-        if let Some(issuer) = store.load().issuer(*id) {
-            let name = Arc::clone(&issuer.rules.name);
-            self.key_requests.ask(name, kid.as_deref()).await;
-        }
-        read(token, store.load(), now).map_err(|refused| refused.error)
+        stated.map_err(|refused| refused.error)
     }
 
-    /// Whether a statement is an access token that could open something here at this time.
+    /// Whether a statement is an access token that could open something here, now or once its time has
+    /// come.
     ///
     /// # Errors
     /// The first check that fails: of its type, its times, its audience, its claims, and of whether it
@@ -116,7 +110,11 @@ impl Authenticator {
             audiences: issuer.audiences.clone(),
         };
         let verified = &statement.verified;
-        claims::check(verified, issuer, &trust, now, &mut Trace::off())?;
+        let begins = verified
+            .times
+            .map_or([None; 2], |times| [times.nbf, times.iat]);
+        let then = begins.into_iter().flatten().fold(now, UnixTime::max);
+        claims::check(verified, issuer, &trust, then, &mut Trace::off())?;
         match verified.revoked(&issuer.issuer, &self.revocations) {
             Some(revoked) => Err(AuthenticationError::Revoked(revoked)),
             None => Ok(()),

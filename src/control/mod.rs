@@ -217,13 +217,14 @@ pub(crate) async fn run(
         let (gateway, list) = (Arc::clone(&gateway), Arc::clone(&revocations));
         tokio::spawn(revoked_file::keep(path, gateway, list));
     }
-    let (over, run_out) = mpsc::channel(feed::OVER_MAX);
+    let (over, are_over) = mpsc::channel(feed::OVER_MAX);
     if let Some(settings) = feed {
         let tls = settings.tls.then(|| trust.tls(settings.ca.as_deref()));
         match tls.transpose() {
             Ok(tls) => {
                 let (gateway, list) = (Arc::clone(&gateway), Arc::clone(&revocations));
-                tokio::spawn(feed::keep(settings, tls, gateway, list, run_out));
+                let over = (over.clone(), are_over);
+                tokio::spawn(feed::keep(settings, tls, gateway, list, over));
             }
             Err(error) => tracing::error!(%error, "the feed of revocations cannot be kept"),
         }

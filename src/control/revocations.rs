@@ -12,8 +12,8 @@ use crate::revocation::{Kind, Revocation, Selector};
 
 /// The member that says: all tokens of the issuer.
 pub(crate) const WHOLE: &str = "whole";
-/// The longest claim value, reason or author that is taken.
-const TEXT_BYTES_MAX: usize = 1024;
+/// What is wrong with texts that a list does not take.
+const TOO_LONG: &str = "a text is empty or longer than 1024 bytes";
 
 /// A revocation that is to be added. Of an exported one, what is not for the reader to choose is
 /// left out of account.
@@ -99,18 +99,6 @@ pub(crate) fn checked(
         }
         (None, _) | (Some(_), false) => return Err(kinds()),
     };
-    let short = |text: &str| text.len() <= TEXT_BYTES_MAX;
-    let empty = value.is_empty() && kind != Kind::Issuer;
-    let texts = [new.reason.as_deref(), new.author.as_deref()];
-    if empty || !short(&value) || !short(&identifier) || !texts.into_iter().flatten().all(short) {
-        return Err(format!(
-            "a text is empty or longer than {TEXT_BYTES_MAX} bytes"
-        ));
-    }
-    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if kind == Kind::Token && !(value.len() == 64 && value.bytes().all(is_hex)) {
-        return Err("`selector.token` is no fingerprint: SHA-256 of the signing input in lower-case hex; `bearward revoke token` makes it".to_owned());
-    }
     let moment = |moment: Option<Moment>, name: &str| match moment {
         None => Ok(None),
         Some(moment) => moment
@@ -137,12 +125,19 @@ pub(crate) fn checked(
     };
     let author = new.author.as_deref().unwrap_or(author);
     let made = Revocation::made(selector, issued_before, until, author, now);
-    Ok(Revocation {
+    let revocation = Revocation {
         id: new.id.unwrap_or(made.id),
         reason: new.reason.map(Into::into),
         at,
         ..made
-    })
+    };
+    match revocation.is_sound() {
+        true => Ok(revocation),
+        false if kind == Kind::Token => Err(format!(
+            "`selector.token` is no fingerprint: SHA-256 of the signing input in lower-case hex; `bearward revoke token` makes it; or {TOO_LONG}"
+        )),
+        false => Err(TOO_LONG.to_owned()),
+    }
 }
 
 fn kinds() -> String {

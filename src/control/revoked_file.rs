@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{revocations, watch};
 use crate::gateway::Gateway;
 use crate::observe::audit::AdminEvent;
-use crate::revocation::{Added, Revocations};
+use crate::revocation::{Added, Again, Revocations};
 
 /// Lines of the file.
 const LINES_MAX: usize = 100_000;
@@ -100,7 +100,7 @@ fn take_in(path: &Path, gateway: &Gateway, list: &Revocations) -> Result<(usize,
     }
     let read = revocations::read_lines(&text, LINES_MAX, gateway, AUTHOR);
     let read = read.map_err(|(line, why)| NotTaken::Line(line, why))?;
-    let added = list.add(read);
+    let added = list.add_again(read, Again::Said);
     let added = added.map_err(|error| NotTaken::Store(error.to_string()))?;
     let is_new = |added: &&Added| matches!(added, Added::New(_));
     let new = added.iter().filter(is_new).count();

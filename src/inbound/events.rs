@@ -46,10 +46,7 @@ impl Inbound {
         let (now, policy) = (received.now, received.policy.load());
         let (statement, ended) = match taken(received).await {
             Ok(taken) => taken,
-            Err(Fault(code, why)) => {
-                let body = json!({ "err": code, "description": why });
-                return json_answer(StatusCode::BAD_REQUEST, &body);
-            }
+            Err(fault) => return refused(&fault),
         };
         let Some(transmitter) = statement.issuer() else {
             return empty(StatusCode::ACCEPTED);
@@ -61,24 +58,37 @@ impl Inbound {
                 "a security event was acknowledged; it ends no token"
             );
         }
-        for ended in ended {
-            let id = policy.issuer_by_iss(&ended.issuer);
-            let issuer = id.and_then(|id| policy.issuer(id));
-            let until = issuer.and_then(|issuer| issuer.rules.outlived_at(now));
-            let selector = Selector {
-                issuer: ended.issuer,
-                kind: ended.kind,
-                value: ended.value,
-            };
-            let author = format!("events:{}", transmitter.name);
-            let made = Revocation::made(selector, Some(ended.at), until, &author, now);
-            if self.add(made, author, now).await.is_err() {
+        let author = format!("events:{}", transmitter.name);
+        let made: Vec<_> = ended
+            .into_iter()
+            .map(|ended| {
+                let id = policy.issuer_by_iss(&ended.issuer);
+                let issuer = id.and_then(|id| policy.issuer(id));
+                let until = issuer.and_then(|issuer| issuer.rules.outlived_at(now));
+                let selector = Selector {
+                    issuer: ended.issuer,
+                    kind: ended.kind,
+                    value: ended.value,
+                };
+                Revocation::made(selector, Some(ended.at), until, &author, now)
+            })
+            .collect();
+        if !made.iter().all(Revocation::is_sound) {
+            return refused(&Fault("invalid_request", "its subject is too long"));
+        }
+        for revocation in made {
+            if self.add(revocation, author.clone(), now).await.is_err() {
                 // The transmitter tries again.
                 return empty(StatusCode::SERVICE_UNAVAILABLE);
             }
         }
         empty(StatusCode::ACCEPTED)
     }
+}
+
+fn refused(Fault(code, why): &Fault) -> Response<Body> {
+    let body = json!({ "err": code, "description": why });
+    json_answer(StatusCode::BAD_REQUEST, &body)
 }
 
 /// The token of a request, and what it ends.
@@ -196,9 +206,14 @@ fn select(
         Some(iss) => Some(speaks_for(iss.as_text()?)?),
         None => None,
     };
-    if let Some(session) = part("session").and_then(|session| text(session, "id")) {
-        let issuer = named.or_else(|| speaks_for(&transmitter.issuer))?;
-        return Some((issuer.clone(), Kind::Session, session.into()));
+    if let Some(session) = part("session")
+        && let Some(value) = text(session, "id")
+    {
+        let issuer = match session.get("iss") {
+            Some(iss) => speaks_for(iss.as_text()?)?,
+            None => named.or_else(|| speaks_for(&transmitter.issuer))?,
+        };
+        return Some((issuer.clone(), Kind::Session, value.into()));
     }
     let form = text(user, "format").or_else(|| text(user, "subject_type"))?;
     match form {

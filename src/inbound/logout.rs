@@ -46,9 +46,6 @@ impl Inbound {
         let statement = stated.map_err(|error| unverified(&error))?;
         let issuer = statement.issuer().ok_or("its issuer is not known")?;
         let logout = checked(&statement, issuer, now)?;
-        if !self.seen.take(&issuer.issuer, logout.jti, logout.end, now) {
-            return Err("this logout token has been used");
-        }
         let selector = Selector {
             issuer: issuer.issuer.clone(),
             kind: logout.kind,
@@ -57,6 +54,12 @@ impl Inbound {
         let author = format!("logout:{}", issuer.name);
         let until = issuer.outlived_at(now);
         let made = Revocation::made(selector, Some(logout.at), until, &author, now);
+        if !made.is_sound() {
+            return Err("its `sid` or `sub` is too long");
+        }
+        if !self.seen.take(&issuer.issuer, logout.jti, logout.end, now) {
+            return Err("this logout token has been used");
+        }
         let added = self.add(made, author, now).await;
         added.map_err(|()| {
             self.seen.give_back(&issuer.issuer, logout.jti, logout.end);

@@ -22,7 +22,7 @@ use index::Index;
 use journal::Journal;
 
 use journal::Position;
-pub(crate) use journal::{Added, Page, StoreError, Untold};
+pub(crate) use journal::{Added, Again, Page, Place, StoreError, Untold};
 pub(crate) use replica::{Feed, Merged};
 use selector::SelectorDigest;
 pub(crate) use selector::{Kind, Question, Selector, fingerprint};
@@ -46,7 +46,30 @@ pub(crate) struct Revocation {
     pub(crate) at: UnixTime,
 }
 
+/// The longest issuer, value, reason or author.
+const TEXT_BYTES_MAX: usize = 1024;
+
 impl Revocation {
+    /// Whether it may stand in a list: nothing in it is longer than allowed, and its value can be a
+    /// token's.
+    pub(crate) fn is_sound(&self) -> bool {
+        let Selector {
+            issuer,
+            kind,
+            value,
+        } = &self.selector;
+        let texts = [issuer, value, &self.author];
+        let short = |text: &str| text.len() <= TEXT_BYTES_MAX;
+        let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let fits = match kind {
+            Kind::Issuer => value.is_empty(),
+            Kind::Token => value.len() == 64 && value.bytes().all(is_hex),
+            _ => !value.is_empty(),
+        };
+        fits && texts.into_iter().all(|text| short(text))
+            && self.reason.as_deref().is_none_or(short)
+    }
+
     /// One that is made now.
     pub(crate) fn made(
         selector: Selector,
@@ -182,9 +205,21 @@ impl Revocations {
     /// The list is full, or cannot be written: then none of them bites, but for those of which the
     /// error says so.
     pub(crate) fn add(&self, revocations: Vec<Revocation>) -> Result<Vec<Added>, StoreError> {
+        self.add_again(revocations, Again::Says)
+    }
+
+    /// The same, where it may have been added before.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn add_again(
+        &self,
+        revocations: Vec<Revocation>,
+        again: Again,
+    ) -> Result<Vec<Added>, StoreError> {
         let mut journal = self.journal();
         let ids: Vec<_> = revocations.iter().map(|it| it.id).collect();
-        let added = match journal.add(revocations, REVOCATIONS_MAX) {
+        let added = match journal.add(revocations, REVOCATIONS_MAX, again) {
             Ok(added) => added,
             Err(error) => return Err(self.undo(&mut journal, &ids, error)),
         };

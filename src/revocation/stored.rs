@@ -10,10 +10,6 @@ use super::journal::StoreError;
 use super::selector::{Kind, Selector};
 use crate::clock::UnixTime;
 
-/// The largest change that another replica may tell: all of its texts as long as they may be, each
-/// character escaped.
-const CHANGE_BYTES_MAX: usize = 32 * 1024;
-
 /// A revocation with the version of its state.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Held {
@@ -69,12 +65,12 @@ impl Change {
     /// # Errors
     /// It is none.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, StoreError> {
-        if bytes.len() > CHANGE_BYTES_MAX {
-            return Err(StoreError::Damaged("a change is too large".to_owned()));
-        }
-        let removed = serde_json::from_slice::<Stored<'_>>(bytes).is_ok_and(|it| it.removed);
-        let held = Stored::read(None, bytes)?;
-        Ok(Self { held, removed })
+        let bad = || StoreError::Damaged("a change is not one that is ever told".to_owned());
+        let stored: Stored<'_> = serde_json::from_slice(bytes).map_err(|_| bad())?;
+        let removed = stored.removed;
+        let held = stored.held(None).ok_or_else(bad)?;
+        let sound = held.revocation.is_sound();
+        sound.then_some(Self { held, removed }).ok_or_else(bad)
     }
 }
 
@@ -134,22 +130,26 @@ impl Stored<'_> {
             None => StoreError::Damaged("an entry is damaged".to_owned()),
         };
         let stored: Stored<'_> = serde_json::from_slice(bytes).map_err(|_| damaged())?;
-        let id = id.map(Uuid::from_u128).or(stored.id).ok_or_else(damaged)?;
-        Ok(Held {
-            version: stored.version.unwrap_or(id),
-            after: stored.after,
+        stored.held(id).ok_or_else(damaged)
+    }
+
+    fn held(self, id: Option<u128>) -> Option<Held> {
+        let id = id.map(Uuid::from_u128).or(self.id)?;
+        Some(Held {
+            version: self.version.unwrap_or(id),
+            after: self.after,
             revocation: Revocation {
                 id,
                 selector: Selector {
-                    issuer: stored.issuer.into(),
-                    kind: Kind::parse(&stored.by).ok_or_else(damaged)?,
-                    value: stored.value.into(),
+                    issuer: self.issuer.into(),
+                    kind: Kind::parse(&self.by)?,
+                    value: self.value.into(),
                 },
-                issued_before: stored.issued_before.map(UnixTime::from_micros),
-                until: stored.until.map(UnixTime::from_micros),
-                reason: stored.reason.map(Into::into),
-                author: stored.author.into(),
-                at: UnixTime::from_micros(stored.at),
+                issued_before: self.issued_before.map(UnixTime::from_micros),
+                until: self.until.map(UnixTime::from_micros),
+                reason: self.reason.map(Into::into),
+                author: self.author.into(),
+                at: UnixTime::from_micros(self.at),
             },
         })
     }

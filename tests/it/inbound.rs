@@ -105,6 +105,13 @@ fn nothing_is_written_that_could_not_open_anything() {
             ("of an unknown issuer", stranger.token().sign()),
             ("expired", good().with("exp", NOW - 100).sign()),
             (
+                "for another audience, later",
+                good()
+                    .with("aud", "https://else.test")
+                    .with("nbf", NOW + 300)
+                    .sign(),
+            ),
+            (
                 "for another audience",
                 good().with("aud", "https://else.test").sign(),
             ),
@@ -336,6 +343,10 @@ fn what_is_no_good_logout_token_ends_nothing() {
                 "an empty session",
                 good().with("sid", "").without("sub").sign(),
             ),
+            (
+                "a session too long",
+                good().with("sid", "x".repeat(1025)).sign(),
+            ),
             ("a session that is a number", good().with("sid", 7).sign()),
             (
                 "forged",
@@ -458,6 +469,16 @@ fn security_events_end_what_they_name() {
             [true, true, false],
         ),
         (
+            "a session of another issuer",
+            event(
+                &main,
+                CAEP,
+                json!({ "format": "complex", "session": { "format": "opaque", "iss": "https://risc.test/", "id": "s1" } }),
+                json!({}),
+            ),
+            [false; 3],
+        ),
+        (
             "somebody of another issuer",
             event(&main, DISABLED, json!({ "format": "iss_sub", "iss": "https://risc.test/", "sub": "alice" }), json!({})),
             [false; 3],
@@ -522,6 +543,16 @@ fn what_is_no_good_security_event_is_refused_by_its_code() {
             (
                 "no events",
                 good().without("events").sign(),
+                "invalid_request",
+            ),
+            (
+                "a subject too long",
+                good()
+                    .with(
+                        "sub_id",
+                        json!({ "format": "iss_sub", "iss": "https://login.test/", "sub": "x".repeat(1025) }),
+                    )
+                    .sign(),
                 "invalid_request",
             ),
             ("no jti", good().without("jti").sign(), "invalid_request"),

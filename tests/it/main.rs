@@ -21,6 +21,7 @@ mod configuration;
 mod demo;
 mod documents;
 mod feed;
+mod fleet;
 mod forwarding;
 mod inbound;
 mod introspection;

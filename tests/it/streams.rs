@@ -8,7 +8,9 @@ use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_rustls::client::TlsStream;
 
 use crate::support::client::tls;
 use crate::support::gateway::Gateway;
@@ -21,6 +23,26 @@ struct Endless {
     say: mpsc::UnboundedSender<Bytes>,
     gone: mpsc::UnboundedReceiver<()>,
     _runtime: tokio::runtime::Runtime,
+}
+
+impl Endless {
+    /// Waits for the end of the gateway's connection.
+    async fn is_gone(&mut self) {
+        self.gone
+            .recv()
+            .await
+            .expect("the upstream's connection ends too");
+    }
+}
+
+/// A request over HTTP/1.1 with more of its head and body, as far as it is there.
+async fn begun(gateway: &Gateway, method: &str, token: &str, more: &str) -> TlsStream<TcpStream> {
+    let mut stream = tls(gateway.address(), "http/1.1").await;
+    let request = format!(
+        "{method} /orders/1 HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer {token}\r\n{more}"
+    );
+    stream.write_all(request.as_bytes()).await.expect("room");
+    stream
 }
 
 fn endless(head: &'static str, repeated: &'static [u8]) -> Endless {
@@ -132,11 +154,7 @@ fn an_event_stream_ends_at_once_when_its_token_is_revoked() {
                 matches!(end, Some(Err(_))),
                 "it ends, and not as if it were whole"
             );
-            upstream
-                .gone
-                .recv()
-                .await
-                .expect("the upstream's connection ends too");
+            upstream.is_gone().await;
             let closed = "bearward_streams_closed_total{cause=\"revoked\"}";
             eventually("the count", async || gateway.metric(closed).await == 1.0).await;
         });
@@ -171,11 +189,7 @@ fn a_download_in_full_run_ends_too() {
             }
         };
         assert!(matches!(end, Some(Err(_))) && revoked);
-        upstream
-            .gone
-            .recv()
-            .await
-            .expect("the upstream's connection ends too");
+        upstream.is_gone().await;
     });
 }
 
@@ -186,11 +200,7 @@ fn a_revoked_stream_ends_although_its_client_reads_nothing() {
     let gateway = Bearward::usual_at(&main, upstream.address).start();
     let token = main.token().sign();
     block_on(async {
-        let mut stream = tls(gateway.address(), "http/1.1").await;
-        let head = format!(
-            "GET /orders/1 HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer {token}\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).await.expect("room");
+        let mut stream = begun(&gateway, "GET", &token, "\r\n").await;
         let mut first = [0; 12];
         stream.read_exact(&mut first).await.expect("an answer");
         assert_eq!(&first, b"HTTP/1.1 200");
@@ -199,11 +209,7 @@ fn a_revoked_stream_ends_although_its_client_reads_nothing() {
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest).await;
         assert!(rest.len() < 50_000_000);
-        upstream
-            .gone
-            .recv()
-            .await
-            .expect("the upstream's connection ends too");
+        upstream.is_gone().await;
     });
 }
 
@@ -214,11 +220,8 @@ fn an_upload_ends_with_its_token_and_is_told_why() {
     let gateway = Bearward::usual_at(&main, upstream.address).start();
     let token = main.token().sign();
     block_on(async {
-        let mut stream = tls(gateway.address(), "http/1.1").await;
-        let head = format!(
-            "POST /orders/1 HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer {token}\r\ncontent-length: 100000\r\n\r\nbegun"
-        );
-        stream.write_all(head.as_bytes()).await.expect("room");
+        let more = "content-length: 100000\r\n\r\nbegun";
+        let mut stream = begun(&gateway, "POST", &token, more).await;
         eventually("the request", async || {
             gateway
                 .metric(
@@ -236,10 +239,6 @@ fn an_upload_ends_with_its_token_and_is_told_why() {
         let answer = String::from_utf8(answer).expect("text");
         assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
         assert!(answer.contains("\"code\":\"token_revoked\""), "{answer}");
-        upstream
-            .gone
-            .recv()
-            .await
-            .expect("the upstream's connection ends too");
+        upstream.is_gone().await;
     });
 }

@@ -6,6 +6,27 @@ use super::resp::Reply;
 /// The field of an entry that holds a change.
 pub(super) const CHANGE: &[u8] = b"change";
 
+/// Entries that the stream keeps, about: a replica that was away while more came compares all.
+const ENTRIES_MAX: &[u8] = b"100000";
+
+/// The command that writes an entry with one field.
+pub(super) const fn new_entry<'a>(
+    stream: &'a [u8],
+    field: &'a [u8],
+    value: &'a [u8],
+) -> [&'a [u8]; 8] {
+    [
+        b"XADD",
+        stream,
+        b"MAXLEN",
+        b"~",
+        ENTRIES_MAX,
+        b"*",
+        field,
+        value,
+    ]
+}
+
 /// The id of an entry: it orders the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EntryId(u64, u64);
@@ -50,8 +71,8 @@ fn change_of(fields: Reply) -> Option<Vec<u8>> {
     };
     let mut fields = fields.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        if let (true, Reply::Text(value)) = (name == Reply::Text(CHANGE.to_vec()), value) {
-            return Some(value);
+        if name == Reply::Text(CHANGE.to_vec()) {
+            return Some(value.into_text());
         }
     }
     None

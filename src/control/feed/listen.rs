@@ -49,7 +49,10 @@ impl Keeper {
                 last = Some(id);
             }
             if let Some(id) = last {
-                self.merge(changes, Some(id.clone())).await?;
+                for version in self.merge(changes, Some(id.clone())).await?.over {
+                    // When too many wait, a later comparison finds them.
+                    let _ = self.over.try_send(version);
+                }
                 passed.send_replace(EntryId::parse(&id).ok_or(FeedError::Senseless)?);
                 cursor = id;
                 if !is_all {

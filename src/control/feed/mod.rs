@@ -32,11 +32,9 @@ use link::{FeedError, Link};
 
 /// How long the server holds a question about new entries back.
 const HELD_BACK: Duration = Duration::from_secs(1);
-/// Entries that the stream keeps, about: a replica that was away while more came compares all.
-const STREAM_ENTRIES: &[u8] = b"100000";
 /// Between two attempts to connect, at first and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
-/// Versions that have run out and whose fields may wait to be removed from the hash.
+/// Versions that nobody needs any more and whose fields may wait to be removed from the hash.
 pub(super) const OVER_MAX: usize = 10_000;
 
 /// Everything that the feed works with.
@@ -47,6 +45,8 @@ struct Keeper {
     list: Arc<Revocations>,
     /// The hash of all states. Its name lies in the same slot as the stream's.
     all: String,
+    /// Versions whose fields of the hash nobody needs any more.
+    over: mpsc::Sender<Uuid>,
 }
 
 /// Keeps the list the same on all replicas, for as long as the runtime lives.
@@ -55,7 +55,7 @@ pub(super) async fn keep(
     tls: Option<TlsConnector>,
     gateway: Arc<Gateway>,
     list: Arc<Revocations>,
-    mut over: mpsc::Receiver<Uuid>,
+    (over, mut are_over): (mpsc::Sender<Uuid>, mpsc::Receiver<Uuid>),
 ) {
     let stream = &settings.stream;
     let all = match stream.contains('{') {
@@ -68,17 +68,21 @@ pub(super) async fn keep(
         gateway,
         list,
         all,
+        over,
     };
     let mut wait = AGAIN.0;
     let mut whole = false;
     let mut last = String::new();
     loop {
-        let Err(error) = keeper.session(&mut whole, &mut over).await;
+        let Err(error) = keeper.session(&mut whole, &mut are_over).await;
         if let Some(feed) = keeper.list.feed() {
             if feed.is_connected() {
                 (wait, last) = (AGAIN.0, String::new());
             }
-            feed.disconnected();
+            // Whoever has never read the list and is not let in would serve what is revoked.
+            let barred = matches!(error, FeedError::Login(_) | FeedError::Refused(_));
+            let has_read = keeper.with_list(Revocations::cursor).await;
+            feed.disconnected(!barred || matches!(has_read, Ok(Some(_))));
         }
         whole |= matches!(error, FeedError::Gap | FeedError::Differs);
         let shown = error.to_string();

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
 /// A line: a number, a word, or what went wrong.
 const LINE_BYTES_MAX: u64 = 4 * 1024;
-/// One value.
+/// One value; a larger one is read and dropped, so that it stops nobody.
 const BULK_BYTES_MAX: usize = 256 * 1024;
 /// Elements of one reply, over all its levels.
 const ELEMENTS_MAX: usize = 1_000_000;
@@ -25,8 +25,20 @@ pub(super) enum Reply {
     Number(i64),
     Nothing,
     List(Vec<Reply>),
+    /// A value larger than any that is ever told; it was not kept.
+    TooLarge,
     /// Its first word is the kind of error.
     Error(String),
+}
+
+impl Reply {
+    /// The text, or none where it is too large or no text: that can be no change.
+    pub(super) fn into_text(self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text,
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// What is left of the bounds of one reply.
@@ -110,17 +122,25 @@ async fn read_one(
         b':' => Begun::Whole(Reply::Number(number()?)),
         b'$' => match usize::try_from(number()?) {
             Err(_) => Begun::Whole(Reply::Nothing),
-            Ok(length) if length > BULK_BYTES_MAX => return Err(broken("a value too large")),
             Ok(length) => {
                 let left = budget.bytes.checked_sub(length);
                 budget.bytes = left.ok_or_else(|| broken("a reply too large"))?;
-                let mut bytes = vec![0; length + 2];
+                let kept = length <= BULK_BYTES_MAX;
+                if !kept {
+                    let mut value = (&mut *stream).take(length as u64);
+                    tokio::io::copy_buf(&mut value, &mut tokio::io::sink()).await?;
+                }
+                let mut bytes = vec![0; if kept { length } else { 0 } + 2];
                 stream.read_exact(&mut bytes).await?;
                 if !bytes.ends_with(b"\r\n") {
                     return Err(broken("a value without an end"));
                 }
-                bytes.truncate(length);
-                Begun::Whole(Reply::Text(bytes))
+                bytes.truncate(bytes.len() - 2);
+                Begun::Whole(if kept {
+                    Reply::Text(bytes)
+                } else {
+                    Reply::TooLarge
+                })
             }
         },
         b'*' => match usize::try_from(number()?) {
@@ -176,6 +196,17 @@ mod tests {
         ] {
             assert_eq!(reply(wire).expect("a reply"), expected, "{wire:?}");
         }
+    }
+
+    #[test]
+    fn a_value_too_large_is_read_over() {
+        let wire = format!(
+            "*2\r\n${0}\r\n{1}\r\n:7\r\n",
+            BULK_BYTES_MAX + 1,
+            "x".repeat(BULK_BYTES_MAX + 1)
+        );
+        let expected = Reply::List(vec![Reply::TooLarge, Reply::Number(7)]);
+        assert_eq!(reply(&wire).expect("a reply"), expected);
     }
 
     #[test]

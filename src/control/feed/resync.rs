@@ -6,10 +6,10 @@
 
 use std::collections::HashSet;
 
-use super::entry::entry_id;
+use super::Keeper;
+use super::entry::{entry_id, new_entry};
 use super::link::{FeedError, Link};
 use super::resp::Reply;
-use super::{Keeper, STREAM_ENTRIES};
 
 /// Fields of the hash that are asked for at once.
 const SCANNED: &[u8] = b"500";
@@ -19,16 +19,7 @@ impl Keeper {
     pub(super) async fn resync(&self, link: &mut Link) -> Result<String, FeedError> {
         let (stream, all) = (self.settings.stream.as_bytes(), self.all.as_bytes());
         let began = self.now();
-        let mark: [&[u8]; 8] = [
-            b"XADD",
-            stream,
-            b"MAXLEN",
-            b"~",
-            STREAM_ENTRIES,
-            b"*",
-            b"mark",
-            b"",
-        ];
+        let mark = new_entry(stream, b"mark", b"");
         let mark = entry_id(link.ask(&mark).await?).ok_or(FeedError::Senseless)?;
         let mut known = HashSet::new();
         let mut at = b"0".to_vec();
@@ -42,22 +33,13 @@ impl Keeper {
                 _ => return Err(FeedError::Senseless),
             };
             let mut changes = Vec::new();
-            let mut names = Vec::new();
             let mut fields = fields.into_iter();
-            while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-                let (Reply::Text(name), Reply::Text(value)) = (name, value) else {
-                    return Err(FeedError::Senseless);
-                };
-                if let Some(change) = self.readable(&value) {
-                    known.insert(change.held.version);
-                    names.push((change.held.version, name));
-                    changes.push(change);
-                }
+            while let (Some(_), Some(value)) = (fields.next(), fields.next()) {
+                changes.extend(self.readable(&value.into_text()));
             }
-            let over: HashSet<_> = self.merge(changes, None).await?.over.into_iter().collect();
-            let names = names.iter().filter(|(version, _)| over.contains(version));
-            let names: Vec<_> = names.map(|(_, name)| name.as_slice()).collect();
-            self.remove(link, &names).await?;
+            known.extend(changes.iter().map(|change| change.held.version));
+            let over = self.merge(changes, None).await?.over;
+            self.remove(link, &over).await?;
             if next == b"0" {
                 break;
             }

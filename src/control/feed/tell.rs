@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::entry::{CHANGE, EntryId, entry_id};
+use super::entry::{CHANGE, EntryId, entry_id, new_entry};
 use super::link::{FeedError, Link, REPLY_MAX};
 use super::resp::Reply;
-use super::{AGAIN, HELD_BACK, Keeper, Never, STREAM_ENTRIES};
-use crate::revocation::Untold;
+use super::{AGAIN, HELD_BACK, Keeper, Never};
+use crate::revocation::{Place, Untold};
 
 /// Changes that are told at once.
 const TOLD_MAX: usize = 100;
@@ -32,38 +32,21 @@ impl Keeper {
     ) -> Result<Never, FeedError> {
         let mut changes = self.list.changes();
         let mut refused = false;
-        let mut last = None;
+        let mut from = Some(Place::new());
         let mut count_at = tokio::time::Instant::now() + COUNTED_EVERY;
         let mut differs = 0;
         loop {
-            changes.mark_unchanged();
-            let untold = self.with_list(|list| list.untold(TOLD_MAX)).await?;
-            let first = untold.first().map(|it| it.change.held.version);
-            if first.is_some() && first != last {
-                match self.publish(link, &untold).await {
-                    Ok(id) => {
-                        refused = false;
-                        last = first;
-                        let passing = behind.wait_for(|passed| *passed >= id);
-                        let passing = tokio::time::timeout(2 * REPLY_MAX, passing).await;
-                        // Its sender lives as long as this.
-                        let _ = passing.map_err(|_| FeedError::Timeout)?;
-                        continue;
-                    }
-                    // It has no room, or may not be written to. What others write is read on.
-                    Err(FeedError::Refused(why)) => {
-                        if !refused {
-                            tracing::error!(
-                                error = why,
-                                "the feed takes no revocations; they wait"
-                            );
-                        }
-                        refused = true;
-                    }
-                    Err(error) => return Err(error),
+            if from.is_none() {
+                let _ = tokio::time::timeout(HELD_BACK, changes.changed()).await;
+                if refused {
+                    tokio::time::sleep(AGAIN.0).await;
                 }
-            } else if first.is_none() {
-                last = None;
+            }
+            changes.mark_unchanged();
+            let place = from.take().unwrap_or_default();
+            let telling = self.with_list(move |list| list.untold(&place, TOLD_MAX));
+            let (untold, next) = telling.await?;
+            if untold.is_empty() {
                 self.sweep(link, over).await?;
                 if tokio::time::Instant::now() >= count_at {
                     count_at = tokio::time::Instant::now() + COUNTED_EVERY;
@@ -75,13 +58,24 @@ impl Keeper {
                         return Err(FeedError::Differs);
                     }
                 }
-            } else {
-                // Told already, and not yet taken for told: once more, a little later.
-                last = None;
+                continue;
             }
-            let _ = tokio::time::timeout(HELD_BACK, changes.changed()).await;
-            if refused {
-                tokio::time::sleep(AGAIN.0).await;
+            match self.publish(link, &untold).await {
+                Ok(id) => {
+                    (refused, from) = (false, next);
+                    let passing = behind.wait_for(|passed| *passed >= id);
+                    let passing = tokio::time::timeout(2 * REPLY_MAX, passing).await;
+                    // Its sender lives as long as this.
+                    let _ = passing.map_err(|_| FeedError::Timeout)?;
+                }
+                // It has no room, or may not be written to. What others write is read on.
+                Err(FeedError::Refused(why)) => {
+                    if !refused {
+                        tracing::error!(error = why, "the feed takes no revocations; they wait");
+                    }
+                    refused = true;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -107,16 +101,7 @@ impl Keeper {
         }
         commands.push(set);
         for (_, change) in &told {
-            commands.push(vec![
-                b"XADD",
-                stream,
-                b"MAXLEN",
-                b"~",
-                STREAM_ENTRIES,
-                b"*",
-                CHANGE,
-                change,
-            ]);
+            commands.push(new_entry(stream, CHANGE, change).to_vec());
         }
         let last = link.all_or_none(&commands).await?.pop();
         last.and_then(entry_id)
@@ -124,7 +109,7 @@ impl Keeper {
             .ok_or(FeedError::Senseless)
     }
 
-    /// Takes what has run out from the hash.
+    /// Takes from the hash what nobody needs any more.
     async fn sweep(
         &self,
         link: &mut Link,
@@ -132,19 +117,20 @@ impl Keeper {
     ) -> Result<(), FeedError> {
         let mut versions = Vec::new();
         while let Ok(version) = over.try_recv() {
-            versions.push(version.to_string());
+            versions.push(version);
             if versions.len() == REMOVED_MAX {
                 break;
             }
         }
-        let fields: Vec<_> = versions.iter().map(String::as_bytes).collect();
-        self.remove(link, &fields).await
+        self.remove(link, &versions).await
     }
 
-    pub(super) async fn remove(&self, link: &mut Link, fields: &[&[u8]]) -> Result<(), FeedError> {
+    pub(super) async fn remove(&self, link: &mut Link, versions: &[Uuid]) -> Result<(), FeedError> {
+        let fields: Vec<_> = versions.iter().map(Uuid::to_string).collect();
+        let fields: Vec<_> = fields.iter().map(String::as_bytes).collect();
         if !fields.is_empty() {
             let words: [&[u8]; 2] = [b"HDEL", self.all.as_bytes()];
-            link.ask(&[&words, fields].concat()).await?;
+            link.ask(&[&words, fields.as_slice()].concat()).await?;
         }
         Ok(())
     }

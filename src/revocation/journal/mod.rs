@@ -16,13 +16,14 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use uuid::Uuid;
 
 use opening::{make_tables, open};
-use tables::{BURIED_END, BY_END, BY_ID, Place, State, Tables, place_of};
+use tables::{BURIED_END, BY_END, BY_ID, State, Tables, place_of};
 
 use super::Revocation;
 use super::stored::{Held, Stored};
 use crate::clock::UnixTime;
 
 pub(crate) use shared::{Applied, Position, Untold};
+pub(crate) use tables::Place;
 
 /// What was set aside, and when.
 const LOST: TableDefinition<'_, &str, i64> = TableDefinition::new("lost");
@@ -59,6 +60,16 @@ pub(crate) enum Added {
     New(Revocation),
     /// The same selector and cut stood there already; its `id` is kept.
     Known(Revocation),
+}
+
+/// What it means where other replicas have the same list that somebody adds what stands there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// He says it now: it counts more than another's word from before that is still on its way, and
+    /// that it was taken back.
+    Says,
+    /// He has said it before, as a file does that is read once more.
+    Said,
 }
 
 /// A part of the list.
@@ -149,8 +160,9 @@ impl Journal {
         &mut self,
         revocations: Vec<Revocation>,
         max: usize,
+        again: Again,
     ) -> Result<Vec<Added>, StoreError> {
-        let shared = self.shared;
+        let shared = self.shared.then_some(again);
         self.change(|transaction| {
             let mut tables = Tables::open(transaction)?;
             let mut added = Vec::new();
@@ -302,13 +314,13 @@ fn add(
     tables: &mut Tables<'_>,
     revocation: Revocation,
     max: usize,
-    shared: bool,
+    shared: Option<Again>,
 ) -> Result<Added, StoreError> {
     let place = place_of(&revocation);
     let before = tables.state(&place)?;
     if let Some(State::Live(known)) = before {
         let until = later_end(known.revocation.until, revocation.until);
-        if until == known.revocation.until {
+        if until == known.revocation.until && shared != Some(Again::Says) {
             return Ok(Added::Known(known.revocation));
         }
         let longer = known.followed_by(Revocation {
@@ -316,7 +328,7 @@ fn add(
             ..known.revocation.clone()
         });
         let longer = tables.put(&place, longer)?;
-        if shared {
+        if shared.is_some() {
             tables.tell(&place, Some(known.version))?;
         }
         return Ok(Added::Known(longer.revocation));
@@ -331,14 +343,14 @@ fn add(
             ..buried.followed_by(revocation)
         },
         // Others may have the id of an import for another selector: a version is of one state alone.
-        _ if shared => Held {
+        _ if shared.is_some() => Held {
             version: Uuid::now_v7(),
             ..Held::new(revocation)
         },
         _ => Held::new(revocation),
     };
     let held = tables.put(&place, held)?;
-    if shared {
+    if shared.is_some() {
         tables.tell(&place, known)?;
     }
     Ok(Added::New(held.revocation))

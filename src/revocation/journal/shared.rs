@@ -35,8 +35,6 @@ pub(crate) enum Applied {
     Changed,
     /// It was known, or says nothing that is not known.
     Nothing,
-    /// A later state is known, or it has run out: nobody needs it any more.
-    Over,
 }
 
 /// One state that the others do not know.
@@ -85,7 +83,8 @@ impl Journal {
         Ok(feed.get(CURSOR)?.map(|it| it.value().to_owned()))
     }
 
-    /// Takes over what other replicas have changed, and remembers how far the stream was read.
+    /// Takes over what other replicas have changed, and remembers how far the stream was read. Gives
+    /// what came of each change, and which version nobody needs any more.
     ///
     /// # Errors
     /// The list is full, or cannot be written: then nothing of it is taken over.
@@ -95,7 +94,7 @@ impl Journal {
         cursor: Option<&str>,
         now: UnixTime,
         max: usize,
-    ) -> Result<Vec<Applied>, StoreError> {
+    ) -> Result<Vec<(Applied, Option<Uuid>)>, StoreError> {
         self.change(|transaction| {
             let mut tables = Tables::open(transaction)?;
             let mut applied = Vec::new();
@@ -109,18 +108,26 @@ impl Journal {
         })
     }
 
-    /// Some of what the others do not know.
+    /// Some of what the others do not know, from a place on, and the place from which to go on; `None`
+    /// is the end. So whatever is in the way of one keeps no other back.
     ///
     /// # Errors
     /// The list cannot be read.
-    pub(crate) fn untold(&mut self, max: usize) -> Result<Vec<Untold>, StoreError> {
+    pub(crate) fn untold(
+        &mut self,
+        from: &[u8],
+        max: usize,
+    ) -> Result<(Vec<Untold>, Option<Place>), StoreError> {
         let reading = self.database()?.begin_read()?;
         let (outbox, by_id) = (reading.open_table(OUTBOX)?, reading.open_table(BY_ID)?);
         let by_place = reading.open_table(BY_PLACE)?;
         let buried = reading.open_table(BURIED)?;
         let mut untold = Vec::new();
-        for entry in outbox.iter()? {
+        for entry in outbox.range(from..)? {
             let (place, known) = entry?;
+            if untold.len() == max {
+                return Ok((untold, Some(place.value().to_vec())));
+            }
             let live = by_place.get(place.value())?.map(|id| id.value());
             let live = match live {
                 Some(id) => by_id
@@ -140,11 +147,8 @@ impl Journal {
                 .map(Uuid::from_u128);
             let change = Change { held, removed };
             untold.push(Untold { change, known });
-            if untold.len() == max {
-                break;
-            }
         }
-        Ok(untold)
+        Ok((untold, None))
     }
 
     /// How many states the others do not know.
@@ -236,64 +240,45 @@ impl Journal {
     }
 }
 
-/// Merges the change of another replica into the state of its place.
+/// Merges the change of another replica into the state of its place. Gives the version, if any, that
+/// nobody needs any more: a later state is known, or it has run out.
 fn apply(
     tables: &mut Tables<'_>,
     change: Change,
     now: UnixTime,
     max: usize,
-) -> Result<Applied, StoreError> {
+) -> Result<(Applied, Option<Uuid>), StoreError> {
     let Change { held: new, removed } = change;
     let place = place_of(&new.revocation);
     let own = tables.state(&place)?;
-    if own
-        .as_ref()
-        .is_some_and(|own| own.held().version == new.version)
-    {
+    let own_version = own.as_ref().map(|own| own.held().version);
+    if own_version == Some(new.version) {
         // It was read back: all have it.
         tables.told(&place)?;
+        return Ok((Applied::Nothing, None));
     }
-    let over = |held: &Held| held.revocation.until.is_some_and(|until| until < now);
+    let end = match removed {
+        true => Some(buried_until(&new)),
+        false => new.revocation.until,
+    };
+    if end.is_some_and(|end| end < now) && !matches!(own, Some(State::Live(_))) {
+        return Ok((Applied::Nothing, Some(new.version)));
+    }
+    let is_later = own_version.is_none_or(|own| own < new.version);
     match own {
-        None if removed => {
-            if buried_until(&new) < now {
-                return Ok(Applied::Over);
-            }
-            tables.bury(&place, &new)?;
-            Ok(Applied::Nothing)
-        }
-        None if over(&new) => Ok(Applied::Over),
-        Some(own) if own.held().version == new.version => Ok(Applied::Nothing),
-        Some(State::Buried(own)) if own.version > new.version || over(&new) => Ok(Applied::Over),
-        Some(own) if removed => {
-            if own.held().version > new.version {
-                return Ok(Applied::Over);
-            }
-            tables.told(&place)?;
-            tables.bury(&place, &new)?;
-            Ok(match own {
-                State::Live(held) => Applied::Removed(held.revocation),
-                State::Buried(_) => Applied::Nothing,
-            })
-        }
-        Some(State::Live(own)) => {
-            let (later, is_own) = if new.version > own.version {
-                (&new, false)
-            } else {
-                (&own, true)
-            };
+        Some(State::Live(own)) if !removed => {
+            let later = if is_later { &new } else { &own };
             // What was said before it was taken back counts nothing any more.
             let until = match own.after == new.after {
                 true => later_end(own.revocation.until, new.revocation.until),
                 false => later.revocation.until,
             };
-            if is_own && until == own.revocation.until {
-                return Ok(Applied::Over);
+            if !is_later && until == own.revocation.until {
+                return Ok((Applied::Nothing, Some(new.version)));
             }
+            tables.told(&place)?;
             if later.revocation.until == until {
-                tables.told(&place)?;
                 tables.put(&place, later.clone())?;
-                Ok(Applied::Changed)
             } else {
                 // Neither says what both together say.
                 let both = later.followed_by(Revocation {
@@ -301,18 +286,27 @@ fn apply(
                     ..later.revocation.clone()
                 });
                 tables.put(&place, both)?;
-                tables.told(&place)?;
                 tables.tell(&place, Some(new.version.max(own.version)))?;
-                Ok(Applied::Over)
             }
+            Ok((Applied::Changed, Some(new.version.min(own.version))))
         }
-        None | Some(State::Buried(_)) => {
+        _ if !is_later => Ok((Applied::Nothing, Some(new.version))),
+        own if removed => {
+            tables.told(&place)?;
+            tables.bury(&place, &new)?;
+            let applied = match own {
+                Some(State::Live(held)) => Applied::Removed(held.revocation),
+                _ => Applied::Nothing,
+            };
+            Ok((applied, own_version))
+        }
+        _ => {
             if tables.live_count()? >= max as u64 {
                 return Err(StoreError::Full(max));
             }
             tables.told(&place)?;
             let held = tables.put(&place, new)?;
-            Ok(Applied::Added(held.revocation))
+            Ok((Applied::Added(held.revocation), own_version))
         }
     }
 }

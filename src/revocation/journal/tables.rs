@@ -33,7 +33,7 @@ pub(super) const OUTBOX: TableDefinition<'_, &[u8], u128> = TableDefinition::new
 const BURIED_FOR: Duration = Duration::from_secs(90 * 86_400);
 
 /// Where a selector with its cut is looked up.
-pub(super) type Place = Vec<u8>;
+pub(crate) type Place = Vec<u8>;
 
 pub(super) fn place_of(revocation: &Revocation) -> Place {
     let SelectorDigest(digest) = revocation.selector.digest();

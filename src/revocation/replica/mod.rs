@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::journal::Applied;
-use super::{Change, Position, REVOCATIONS_MAX, Revocations, StoreError, Untold};
+use super::{Change, Place, Position, REVOCATIONS_MAX, Revocations, StoreError, Untold};
 use crate::clock::UnixTime;
 
 /// A clock that was set back by more than this may hide how old the list is.
@@ -24,7 +24,7 @@ pub(crate) struct Feed {
     /// When everything that was in the feed was known here, in microseconds; 0 is never.
     heard_at: AtomicI64,
     connected: AtomicBool,
-    /// Whether the first attempt is over, well or not.
+    /// Whether the first attempt is over: well, or because the server is not there.
     tried: AtomicBool,
     /// States that the others do not know.
     untold: AtomicU64,
@@ -52,10 +52,10 @@ impl Feed {
         self.tried.store(true, Ordering::Relaxed);
     }
 
-    /// The link is down.
-    pub(crate) fn disconnected(&self) {
+    /// The link is down. `known`: the list may be served as it is known here.
+    pub(crate) fn disconnected(&self, known: bool) {
         self.connected.store(false, Ordering::Relaxed);
-        self.tried.store(true, Ordering::Relaxed);
+        self.tried.fetch_or(known, Ordering::Relaxed);
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -144,11 +144,11 @@ impl Revocations {
         now: UnixTime,
     ) -> Result<Merged, StoreError> {
         let mut journal = self.journal();
-        let versions: Vec<_> = changes.iter().map(|it| it.held.version).collect();
         let applied = journal.apply(changes, cursor, now, REVOCATIONS_MAX)?;
         let mut merged = Merged::default();
         let mut changed = false;
-        for (applied, version) in applied.iter().zip(versions) {
+        for (applied, over) in &applied {
+            merged.over.extend(over);
             match applied {
                 Applied::Added(revocation) => {
                     self.index.insert(revocation);
@@ -160,7 +160,6 @@ impl Revocations {
                 }
                 Applied::Changed => changed = true,
                 Applied::Nothing => {}
-                Applied::Over => merged.over.push(version),
             }
         }
         self.count_untold(&mut journal);
@@ -170,12 +169,17 @@ impl Revocations {
         Ok(merged)
     }
 
-    /// Some of what the others do not know. Blocks.
+    /// Some of what the others do not know, from a place on, and the place from which to go on; `None`
+    /// is the end. Blocks.
     ///
     /// # Errors
     /// The list cannot be read.
-    pub(crate) fn untold(&self, max: usize) -> Result<Vec<Untold>, StoreError> {
-        self.journal().untold(max)
+    pub(crate) fn untold(
+        &self,
+        from: &[u8],
+        max: usize,
+    ) -> Result<(Vec<Untold>, Option<Place>), StoreError> {
+        self.journal().untold(from, max)
     }
 
     /// How many states there are that do not end before a time, with those that were taken back, if

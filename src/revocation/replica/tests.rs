@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::{Change, Kind, Revocation, Revocations, Selector};
+use super::super::stored::Held;
+use super::super::{Again, Change, Kind, Revocation, Revocations, Selector};
 use super::*;
 
 const NOW: UnixTime = UnixTime::from_secs(1_795_532_645);
@@ -35,7 +36,8 @@ fn listed(list: &Revocations) -> Vec<Revocation> {
 }
 
 fn told(list: &Revocations) -> Vec<Change> {
-    let untold = list.untold(1000).expect("changes");
+    let (untold, rest) = list.untold(&[], 1000).expect("changes");
+    assert_eq!(rest, None);
     untold.into_iter().map(|untold| untold.change).collect()
 }
 
@@ -142,6 +144,86 @@ fn of_two_ends_the_later_counts_on_all() {
         assert_eq!(listed(list)[0].until, None);
     }
     assert_eq!(listed(&one), listed(&two));
+}
+
+#[test]
+fn to_revoke_once_more_counts_more_than_an_older_removal_that_is_on_its_way() {
+    let (one, two) = (replica(), replica());
+    let first = revocation(1, None);
+    one.add(vec![first.clone()]).expect("room");
+    for list in [&one, &two] {
+        list.merge(told(&one), None, NOW).expect("a list");
+    }
+    let changes = told(&one);
+    two.merge(changes, None, NOW).expect("a list");
+    two.remove(first.id).expect("a list");
+    let removal = told(&two);
+    let again = one.add(vec![revocation(1, None)]).expect("room");
+    assert_eq!(again, [crate::revocation::Added::Known(first)]);
+    let says = told(&one);
+    for list in [&one, &two] {
+        list.merge(removal.clone(), None, NOW).expect("a list");
+        list.merge(says.clone(), None, NOW).expect("a list");
+        assert_eq!((list.len(), listed(list).len()), (1, 1));
+    }
+    // A file that is read once more says nothing new.
+    let again = vec![revocation(1, None)];
+    one.add_again(again, Again::Said).expect("room");
+    assert_eq!(told(&one), []);
+}
+
+#[test]
+fn a_state_that_is_superseded_is_named_whichever_side_it_was_on() {
+    let (one, two) = (replica(), replica());
+    one.add(vec![revocation(1, None)]).expect("room");
+    two.add(vec![revocation(1, None)]).expect("room");
+    let (older, newer) = (told(&one), told(&two));
+    let over = |merged: Merged| merged.over;
+    let old = [older[0].held.version];
+    assert_eq!(
+        over(one.merge(newer.clone(), None, NOW).expect("a list")),
+        old
+    );
+    assert_eq!(over(two.merge(older, None, NOW).expect("a list")), old);
+    assert!(over(two.merge(newer, None, NOW).expect("a list")).is_empty());
+}
+
+#[test]
+fn what_no_list_takes_is_not_taken_from_a_replica() {
+    let sound = Change {
+        held: Held::new(revocation(1, None)),
+        removed: false,
+    };
+    assert!(Change::read(&sound.to_json().expect("JSON")).is_ok());
+    for odd in [
+        |it: &mut Revocation| it.selector.value = "".into(),
+        |it| it.selector.value = "x".repeat(1025).into(),
+        |it| it.selector.issuer = "x".repeat(1025).into(),
+        |it| it.reason = Some("x".repeat(1025).into()),
+        |it| it.author = "x".repeat(1025).into(),
+        |it| it.selector.kind = Kind::Token,
+        |it| it.selector.kind = Kind::Issuer,
+    ] as [fn(&mut Revocation); 7]
+    {
+        let mut change = sound.clone();
+        odd(&mut change.held.revocation);
+        assert!(Change::read(&change.to_json().expect("JSON")).is_err());
+    }
+}
+
+#[test]
+fn what_is_not_taken_keeps_no_other_back() {
+    let list = replica();
+    let many = (0..5).map(|value| revocation(value, None)).collect();
+    list.add(many).expect("room");
+    let (mut seen, mut from) = (HashSet::new(), Some(Place::new()));
+    while let Some(place) = from {
+        let (untold, next) = list.untold(&place, 2).expect("changes");
+        assert!(untold.len() <= 2);
+        seen.extend(untold.iter().map(|it| it.change.held.version));
+        from = next;
+    }
+    assert_eq!(seen.len(), 5, "although none of them was told");
 }
 
 #[test]

@@ -89,6 +89,19 @@ impl Redis {
         program::signal(child.id(), name);
     }
 
+    /// Sends one command of any words.
+    pub fn write(&self, words: &[&str]) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
+        let mut command = format!("*{}\r\n", words.len());
+        for word in words {
+            command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        stream.write_all(command.as_bytes()).expect("room");
+        let mut said = [0];
+        stream.read_exact(&mut said).expect("an answer");
+        assert_ne!(said, *b"-");
+    }
+
     /// Sends one command and gives what it says, up to the end of its first line and what comes with it.
     pub fn say(&self, command: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
