@@ -19,19 +19,28 @@ pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
         let _ = writeln!(page, "[{}] {what}", if good { "ok" } else { "fail" });
     };
     line(!*admin.draining.borrow(), "not shutting down");
-    // It serves; routes that demand the list say so themselves.
-    let list = match admin.revocations.has_lost() {
+    let mut list = match admin.revocations.has_lost() {
         false => format!("revocations: {}", admin.revocations.len()),
         true => "revocations: a list of revocations was lost; see `bearward revocations list`"
             .to_owned(),
     };
+    let now = admin.gateway.clock.now();
+    let demanding = policy.routes().iter().filter(|it| it.revocations_required);
+    let demanding: Vec<&str> = demanding.map(|route| &*route.name).collect();
+    if !demanding.is_empty() && !admin.revocations.is_whole(now) {
+        let _ = write!(list, "; routes that demand all of it answer 503: ");
+        list.push_str(&demanding.join(", "));
+    }
+    // The other routes serve.
     line(true, &list);
     if let Some(feed) = admin.revocations.feed() {
-        let lag = feed.lag(admin.gateway.clock.now()).as_secs();
+        let lag = feed.lag(now).as_secs();
+        let why = feed.down_because();
+        let why = why.as_deref().unwrap_or("not tried yet");
         let how = match feed.is_connected() {
-            _ if !feed.was_tried() => "the list was never read; see the log for why".to_owned(),
+            _ if !feed.was_tried() => format!("the list was never read: {why}"),
             true => "connected".to_owned(),
-            false => format!("disconnected for {lag} s; the known list serves"),
+            false => format!("disconnected for {lag} s: {why}; the known list serves"),
         };
         // Whoever has just started may lack much, until it has asked once. A feed that is down keeps
         // nobody from serving.

@@ -13,6 +13,7 @@ use super::Outcome;
 use super::admin_client::{AdminArguments, AdminClient};
 use super::output::{Code, Failure, data, say};
 use super::token::read_token;
+use crate::clock::{Clock, SystemClock};
 use crate::observe::{hex, shown};
 use crate::revocation::{Kind, fingerprint};
 
@@ -33,7 +34,7 @@ pub(super) struct RevokeArguments {
     /// The configured name of the issuer; a token says its own.
     #[arg(long)]
     issuer: Option<String>,
-    /// Only tokens issued at this time (RFC 3339) or earlier.
+    /// Only tokens issued at this time (RFC 3339, or `now`) or earlier.
     #[arg(long, value_name = "TIME")]
     issued_before: Option<String>,
     /// When it may be forgotten (RFC 3339); never before the tokens can have ended.
@@ -156,8 +157,12 @@ pub(super) fn revoke(arguments: &RevokeArguments) -> Outcome {
     let issuer = issuer.ok_or_else(|| usage("name the issuer by --issuer"))?;
     selector.insert("issuer".to_owned(), json!(issuer));
     let mut body = json!({ "selector": selector, "dry_run": arguments.dry_run });
+    let issued_before = match arguments.issued_before.as_deref() {
+        Some("now") => Some(SystemClock.now().rfc3339_exact()),
+        other => other.map(str::to_owned),
+    };
     for (name, value) in [
-        ("issued_before", &arguments.issued_before),
+        ("issued_before", &issued_before),
         ("until", &arguments.until),
         ("reason", &arguments.reason),
     ] {
@@ -172,11 +177,22 @@ pub(super) fn revoke(arguments: &RevokeArguments) -> Outcome {
     } else if arguments.dry_run {
         let hit = answer.get("cached_tokens").and_then(Value::as_u64);
         data(&format!(
-            "would hit {} of the tokens that are cached now; nothing was changed",
+            "would hit {} of the tokens that this gateway has cached now; nothing was changed",
             hit.unwrap_or_default()
         ));
     } else {
-        data(&format!("revoked {}", line(&answer)));
+        let known = answer.get("added") == Some(&json!(false));
+        let what = if known { "revoked already:" } else { "revoked" };
+        data(&format!("{what} {}", line(&answer)));
+    }
+    if !kind.is_of_one_token() && issued_before.is_none() {
+        say(
+            "It kills tokens that are made from now on too; `--issued-before now` would let them in.",
+        );
+    }
+    // What is configured is shown by its name.
+    if issuer_shown(&answer).is_some_and(|issuer| issuer.contains("://")) {
+        say("No configured issuer has this identifier: until one does, it hits no token.");
     }
     if answer.get("durable") == Some(&json!(false)) {
         say("It holds until the gateway restarts: revocation.store is \"memory\".");
@@ -301,6 +317,12 @@ fn warn_of_feed(answer: &Value) {
     }
 }
 
+/// The issuer of a revocation, or of one that would be added.
+fn issuer_shown(answer: &Value) -> Option<&str> {
+    let revocation = answer.get("would_add").unwrap_or(answer);
+    revocation.get("selector")?.get("issuer")?.as_str()
+}
+
 /// Somebody else wrote it, and a terminal obeys what it is shown.
 fn safe(text: &str) -> String {
     shown(text, SHOWN_CHARS_MAX)
@@ -322,11 +344,13 @@ fn line(revocation: &Value) -> String {
         .map(|(name, value)| format!("{name}={}", safe(value.as_str().unwrap_or_default())))
         .collect();
     format!(
-        "{}  {}  issued_before={}  until={}  {}",
+        "{}  {}  issued_before={}  until={}  at={}  by={}  {}",
         text("id"),
         selector.join(" "),
         text("issued_before"),
         text("until"),
+        text("at"),
+        text("author"),
         text("reason"),
     )
 }

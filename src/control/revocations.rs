@@ -112,7 +112,7 @@ pub(crate) fn checked(
     let last = issued_before.map_or(now, |cut| cut.max(now));
     let least = rules.and_then(|rules| rules.outlived_at(last));
     // What kills tokens that are yet to be made ends only when somebody says so.
-    let ends = issued_before.is_some() || matches!(kind, Kind::Jti | Kind::Token);
+    let ends = issued_before.is_some() || kind.is_of_one_token();
     let until = match (moment(new.until, "until")?, least) {
         (Some(until), Some(least)) => Some(until.max(least)),
         (None, least) if ends => least,

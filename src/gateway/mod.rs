@@ -163,7 +163,12 @@ impl Gateway {
                     policy: &self.policy,
                 };
                 let answer = self.inbound.answer(endpoint, received).await;
-                return answer.map_err(|inbound::TooMany| Rejection::RateLimited);
+                let mut answer = answer.map_err(|inbound::TooMany| Rejection::RateLimited)?;
+                let declined = answer.extensions_mut().remove();
+                if let Some(inbound::Declined(why)) = declined {
+                    recorder.declined(why);
+                }
+                return Ok(answer);
             }
             Ok(Next::Answered(response)) => {
                 drain(body, downstream.activity.begin());
@@ -241,17 +246,17 @@ impl Gateway {
             .served
             .as_ref()
             .is_none_or(|served| served.covers(&target.host));
-        let own_page = self.problem_pages && well_known::is_own(target.path);
-        let inbound = self.inbound.endpoint(target.path);
-        let own = own_page || inbound.is_some();
+        let own = well_known::is_own(target.path);
         if !covered || !(own || policy.routes().serves_host(front.id, &target.host)) {
             return Err(Rejection::AuthorityUnknown);
         }
-        if let Some(endpoint) = inbound {
-            return Ok(Next::Inbound(endpoint));
-        }
-        if own_page {
-            return well_known::answer(parts, target.path).map(Next::Answered);
+        if own {
+            return match self.inbound.endpoint(target.path) {
+                Some(endpoint) => Ok(Next::Inbound(endpoint)),
+                None => {
+                    well_known::answer(parts, target.path, self.problem_pages).map(Next::Answered)
+                }
+            };
         }
         let route = policy.routes().find(front.id, &target.host, target.path);
         if target.encoded_slash && !route.is_some_and(|route| route.encoded_slashes) {

@@ -84,6 +84,12 @@ impl Recorder {
         }
     }
 
+    /// One of our own endpoints did not do what it was asked to.
+    pub(super) fn declined(&mut self, why: &str) {
+        self.exchange.declined = true;
+        self.exchange.cause = Some(why.to_owned());
+    }
+
     fn wanted(&self) -> bool {
         let audit = &self.lane.gateway.audit;
         audit.wants(self.exchange.outcome(), self.exchange.at)

@@ -1,10 +1,12 @@
-//! What Bearward itself answers on the public side: the help pages of the reasons.
+//! What Bearward itself answers on the public side: the help pages of the reasons, and 404 for what is
+//! not there or switched off.
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 
 use crate::http::Body;
+use crate::policy::OWN_PATHS;
 use crate::reject::{Rejection, pages};
 use crate::verdict::Reason;
 
@@ -12,15 +14,16 @@ const PROBLEMS: &str = "/.well-known/bearward/problems/";
 
 /// Whether a path is one of Bearward's own.
 pub(super) fn is_own(path: &str) -> bool {
-    path.starts_with(PROBLEMS)
+    path.starts_with(OWN_PATHS)
 }
 
-/// The page of a reason.
+/// The page of a reason. `pages`: they are served.
 ///
 /// # Errors
-/// There is no such reason.
-pub(super) fn answer(parts: &Parts, path: &str) -> Result<Response<Body>, Rejection> {
-    let reason = path.strip_prefix(PROBLEMS).and_then(Reason::parse);
+/// There is no such reason, or the path is none that is served.
+pub(super) fn answer(parts: &Parts, path: &str, pages: bool) -> Result<Response<Body>, Rejection> {
+    let name = path.strip_prefix(PROBLEMS).filter(|_| pages);
+    let reason = name.and_then(Reason::parse);
     let reason = reason.ok_or(Rejection::RouteNotFound)?;
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();

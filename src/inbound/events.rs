@@ -8,12 +8,13 @@ use http::{Response, StatusCode};
 use serde_json::json;
 
 use super::logout::unverified;
-use super::{Inbound, Received, empty, json_answer};
+use super::{Inbound, Received, declined, empty};
 use crate::authenticate::{AuthenticationError, Statement};
 use crate::clock::UnixTime;
 use crate::http::Body;
 use crate::oauth::Json;
 use crate::oauth::json::Members;
+use crate::observe::shown;
 use crate::policy::{EventRules, Issuer};
 use crate::revocation::{Kind, Revocation, Selector};
 
@@ -28,6 +29,9 @@ const ENDING: [&str; 4] = [
     "https://schemas.openid.net/secevent/risc/event-type/account-purged",
     "https://schemas.openid.net/secevent/risc/event-type/sessions-revoked",
 ];
+
+/// Of the names of its events in the log.
+const NAMES_CHARS_MAX: usize = 256;
 
 /// Why a security event token is not taken: a code of RFC 8935 section 2.4.
 struct Fault(&'static str, &'static str);
@@ -53,8 +57,10 @@ impl Inbound {
         };
         if ended.is_empty() {
             let issuer = &*transmitter.name;
+            let events = names(&statement);
             tracing::info!(
                 issuer,
+                events,
                 "a security event was acknowledged; it ends no token"
             );
         }
@@ -86,9 +92,18 @@ impl Inbound {
     }
 }
 
+/// What a statement tells of, for the log.
+fn names(statement: &Statement) -> String {
+    let names = match statement.claim("events") {
+        Some(Json::Object(events)) => events.names().collect::<Vec<_>>().join(" "),
+        _ => String::new(),
+    };
+    shown(&names, NAMES_CHARS_MAX)
+}
+
 fn refused(Fault(code, why): &Fault) -> Response<Body> {
     let body = json!({ "err": code, "description": why });
-    json_answer(StatusCode::BAD_REQUEST, &body)
+    declined(StatusCode::BAD_REQUEST, &body, why)
 }
 
 /// The token of a request, and what it ends.
@@ -167,7 +182,14 @@ fn checked(statement: &Statement, now: UnixTime) -> Result<Vec<Ended>, Fault> {
         let at = at.or_else(|| statement.claim("toe").and_then(Json::as_f64));
         let at = at.and_then(UnixTime::from_numeric_date).unwrap_or(iat);
         // What is yet to be issued is not ended; the issuer's clock may be ahead by the leeway.
-        let at = at.min(now.plus(issuer.leeway));
+        let latest = now.plus(issuer.leeway);
+        if at > latest {
+            tracing::warn!(
+                issuer = &*issuer.name,
+                "a security event lies in the future (are its times in seconds?); it counts as of now"
+            );
+        }
+        let at = at.min(latest);
         let subject = subject.and_then(|subject| select(name, subject, issuer, rules));
         match subject {
             Some((issuer, kind, value)) => ended.push(Ended {

@@ -78,6 +78,10 @@ pub(crate) struct Received<'a> {
     pub(crate) policy: &'a PolicyStore,
 }
 
+/// Lies in an answer's extensions where the request was not granted: why, for the operator.
+#[derive(Clone, Debug)]
+pub(crate) struct Declined(pub(crate) &'static str);
+
 /// One peer asks too often.
 pub(crate) struct TooMany;
 
@@ -225,11 +229,15 @@ fn empty(status: StatusCode) -> Response<Body> {
 }
 
 /// An error of OAuth's form (RFC 6749 section 5.2).
-fn oauth_error(status: StatusCode, error: &str, description: &str) -> Response<Body> {
-    json_answer(
-        status,
-        &json!({ "error": error, "error_description": description }),
-    )
+fn oauth_error(status: StatusCode, error: &str, why: &'static str) -> Response<Body> {
+    let body = json!({ "error": error, "error_description": why });
+    declined(status, &body, why)
+}
+
+fn declined(status: StatusCode, body: &serde_json::Value, why: &'static str) -> Response<Body> {
+    let mut answer = json_answer(status, body);
+    answer.extensions_mut().insert(Declined(why));
+    answer
 }
 
 fn json_answer(status: StatusCode, value: &serde_json::Value) -> Response<Body> {

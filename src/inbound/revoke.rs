@@ -24,7 +24,7 @@ impl Inbound {
             return Err(TooMany);
         }
         let (now, authenticator, policy) = (received.now, received.authenticator, received.policy);
-        let bad = |why: &str| oauth_error(StatusCode::BAD_REQUEST, "invalid_request", why);
+        let bad = |why: &'static str| oauth_error(StatusCode::BAD_REQUEST, "invalid_request", why);
         let fields = match received.form().await {
             Ok(fields) => fields,
             Err(why) => return Ok(bad(why)),
@@ -34,8 +34,7 @@ impl Inbound {
             (Err(why), _) | (_, Err(why)) => return Ok(bad(why)),
             _ => return Ok(bad("there is no `token`")),
         };
-        let unsupported =
-            |why: &str| oauth_error(StatusCode::BAD_REQUEST, "unsupported_token_type", why);
+        let unsupported = |why| oauth_error(StatusCode::BAD_REQUEST, "unsupported_token_type", why);
         let stated = authenticator.statement(token.as_bytes(), policy, now).await;
         let statement = match stated {
             Ok(statement) => statement,

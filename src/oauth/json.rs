@@ -93,6 +93,11 @@ impl Members {
             .map(|(_, value)| value)
     }
 
+    /// The names of the members, in their order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &**name)
+    }
+
     /// A claim by its literal name or, where the name starts with `/`, by RFC 6901 pointer.
     pub(crate) fn claim(&self, name: &str) -> Option<&Json> {
         let Some(pointer) = name.strip_prefix('/') else {

@@ -141,6 +141,8 @@ pub(crate) struct Exchange {
     /// Why its stream was ended.
     pub(crate) stream_ended: Option<StreamEnd>,
     pub(crate) token: TokenNotes,
+    /// One of our own endpoints did not do what it was asked to; it has no reason of the list.
+    pub(crate) declined: bool,
     /// The operator's own words on what went wrong.
     pub(crate) cause: Option<String>,
 }
@@ -166,6 +168,7 @@ impl Exchange {
             revoked_by: None,
             stream_ended: None,
             token: TokenNotes::default(),
+            declined: false,
             cause: None,
         }
     }
@@ -184,6 +187,9 @@ impl Exchange {
     }
 
     pub(crate) const fn outcome(&self) -> Outcome {
+        if self.declined {
+            return Outcome::Deny;
+        }
         Outcome::of(self.reason)
     }
 }

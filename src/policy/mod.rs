@@ -20,7 +20,7 @@ use crate::keys::KeySet;
 pub(crate) use issuer::{
     EventRules, IntrospectionRules, Issuer, LogoutRules, Renewal, strip_application,
 };
-pub(crate) use pattern::PathPattern;
+pub(crate) use pattern::{OWN_PATHS, PathPattern};
 pub(crate) use route::{
     Access, Authorization, ClaimRule, Disclosure, MethodSet, Requirement, Route, Rule, Trust,
     UpstreamId,

@@ -8,6 +8,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// Requests for what lies below are answered by Bearward itself, whatever the routes say: an endpoint
+/// that is switched off must not fall through to an upstream.
+pub(crate) const OWN_PATHS: &str = "/.well-known/bearward/";
+
 /// Why a text is no pattern.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PatternError {
@@ -17,6 +21,8 @@ pub(crate) enum PatternError {
     Segment,
     #[error("only a last segment `{{*rest}}` can stand for other segments")]
     Braces,
+    #[error("what lies below {OWN_PATHS} is Bearward's own")]
+    Own,
 }
 
 /// A literal path, with or without any rest.
@@ -53,6 +59,9 @@ impl FromStr for PathPattern {
             if bad || (segment.is_empty() && any_rest && !literal.is_empty()) {
                 return Err(PatternError::Segment);
             }
+        }
+        if format!("{literal}/").starts_with(OWN_PATHS) {
+            return Err(PatternError::Own);
         }
         Ok(Self {
             literal: literal.into(),

@@ -17,6 +17,7 @@ pub(crate) struct ListenerId(pub(crate) usize);
 /// All routes, by listener.
 #[derive(Debug)]
 pub(crate) struct RouteTable {
+    routes: Vec<Arc<Route>>,
     listeners: Vec<Hosts>,
 }
 
@@ -59,6 +60,7 @@ impl RouteTable {
     /// Builds the table for a number of listeners, and names every collision.
     pub(crate) fn new(listeners: usize, placements: &[Placement]) -> (Self, Vec<Collision>) {
         let mut table = Self {
+            routes: placements.iter().map(|it| Arc::clone(&it.route)).collect(),
             listeners: (0..listeners).map(|_| Hosts::default()).collect(),
         };
         let mut collisions = Vec::new();
@@ -79,6 +81,11 @@ impl RouteTable {
             }
         }
         (table, collisions)
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter().map(|route| &**route)
     }
 
     /// The route for a host (lower case, no port) and a path.

@@ -130,16 +130,19 @@ impl Index {
             if self.count(kind) == 0 {
                 return None;
             }
-            let mut all = question
+            let all = question
                 .digests(kind)
                 .into_iter()
                 .flatten()
                 .filter_map(|digest| cuts.get(&digest))
                 .flatten();
-            let hit = all.find(|cut| question.is_cut(cut.issued_before))?;
+            let hits = all.filter(|cut| question.is_cut(cut.issued_before));
+            // What holds for new tokens too says more.
+            let hit = hits.min_by_key(|cut| cut.issued_before.is_some())?;
             Some(Revoked {
                 by: kind,
                 at: hit.at,
+                spares_new: hit.issued_before.is_some() || kind.is_of_one_token(),
             })
         })
     }

@@ -26,7 +26,7 @@ pub(crate) use journal::{Added, Again, Page, Place, StoreError, Untold};
 pub(crate) use replica::{Feed, Merged};
 use selector::SelectorDigest;
 pub(crate) use selector::{Kind, Question, Selector, fingerprint};
-pub(crate) use stored::Change;
+pub(crate) use stored::{Change, Unreadable};
 
 /// Revocations that one list holds: at about 200 bytes of memory each, 400 MiB.
 const REVOCATIONS_MAX: usize = 2_000_000;
@@ -98,6 +98,8 @@ impl Revocation {
 pub(crate) struct Revoked {
     pub(crate) by: Kind,
     pub(crate) at: UnixTime,
+    /// Tokens that are made from now on are not meant.
+    pub(crate) spares_new: bool,
 }
 
 /// The list and its index.

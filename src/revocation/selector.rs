@@ -55,6 +55,11 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
+    /// Whether it means one token and no other.
+    pub(crate) const fn is_of_one_token(self) -> bool {
+        matches!(self, Self::Token | Self::Jti)
+    }
+
     /// The place among the counts.
     pub(super) const fn index(self) -> usize {
         self as usize

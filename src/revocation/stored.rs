@@ -2,13 +2,22 @@
 
 use std::borrow::Cow;
 
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid, Variant, Version};
 
 use super::Revocation;
 use super::journal::StoreError;
 use super::selector::{Kind, Selector};
 use crate::clock::UnixTime;
+use crate::observe::hex;
+
+/// Of the sum before a change.
+const SUM_CHARS: usize = 16;
+/// Versions from a later time than this, in the year 5138, are no versions.
+const VERSION_SECS_MAX: u64 = 100_000_000_000;
 
 /// A revocation with the version of its state.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,10 +31,11 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A state that was never changed: its version is its id.
-    pub(super) const fn new(revocation: Revocation) -> Self {
+    /// The first state of a selector. Its version is not its id, which may come from another list,
+    /// where another selector bears it.
+    pub(super) fn new(revocation: Revocation) -> Self {
         Self {
-            version: revocation.id,
+            version: Uuid::now_v7(),
             after: None,
             revocation,
         }
@@ -42,12 +52,51 @@ impl Held {
 
     /// A version later than this and than all before now.
     fn next_version(&self) -> Uuid {
-        let next = Uuid::from_u128(self.version.as_u128().saturating_add(1));
-        Uuid::now_v7().max(next)
+        let (seconds, nanos) = self.versioned_at();
+        let next =
+            Duration::from_secs(seconds) + Duration::from_nanos(u64::from(nanos) + 1_000_000);
+        let next = Timestamp::from_unix(NoContext, next.as_secs(), next.subsec_nanos());
+        let now = Uuid::now_v7();
+        if now > self.version {
+            now
+        } else {
+            Uuid::new_v7(next)
+        }
+    }
+
+    /// When this state was made, in seconds since the epoch and nanoseconds.
+    pub(super) fn versioned_at(&self) -> (u64, u32) {
+        self.version
+            .get_timestamp()
+            .map_or((0, 0), |at| at.to_unix())
+    }
+
+    /// Whether its version is one that is ever made, and leaves room for later ones.
+    fn has_sound_version(&self) -> bool {
+        let is_v7 = self.version.get_version() == Some(Version::SortRand)
+            && self.version.get_variant() == Variant::RFC4122;
+        is_v7 && self.versioned_at().0 < VERSION_SECS_MAX
     }
 }
 
-/// The state of a selector, as one replica tells it to the others.
+/// Why a change that was told cannot be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// It is not what was written: its sum does not fit.
+    Damaged,
+    /// It is whole, and none that this version of the program tells.
+    Unknown,
+}
+
+/// The beginning of the SHA-256 of what follows it, in hex.
+fn sum_of(json: &[u8]) -> String {
+    let mut sum = hex(digest(&SHA256, json).as_ref());
+    sum.truncate(SUM_CHARS);
+    sum
+}
+
+/// The state of a selector, as one replica tells it to the others: a sum, so that a flipped bit does
+/// not turn one revocation into another, and JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Change {
     pub(crate) held: Held,
@@ -58,18 +107,26 @@ pub(crate) struct Change {
 impl Change {
     /// # Errors
     /// There is no memory.
-    pub(crate) fn to_json(&self) -> Result<Vec<u8>, StoreError> {
-        Stored::of(&self.held, self.removed).bytes(true)
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
+        let json = Stored::of(&self.held, self.removed).bytes(true)?;
+        let mut bytes = sum_of(&json).into_bytes();
+        bytes.extend(json);
+        Ok(bytes)
     }
 
     /// # Errors
-    /// It is none.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, StoreError> {
-        let bad = || StoreError::Damaged("a change is not one that is ever told".to_owned());
-        let stored: Stored<'_> = serde_json::from_slice(bytes).map_err(|_| bad())?;
+    /// It was changed on its way, or is one that this version of the program never tells.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let sum = bytes.get(..SUM_CHARS).ok_or(Unreadable::Damaged)?;
+        let json = bytes.get(SUM_CHARS..).unwrap_or_default();
+        if *sum != *sum_of(json).as_bytes() {
+            return Err(Unreadable::Damaged);
+        }
+        let bad = || Unreadable::Unknown;
+        let stored: Stored<'_> = serde_json::from_slice(json).map_err(|_| bad())?;
         let removed = stored.removed;
         let held = stored.held(None).ok_or_else(bad)?;
-        let sound = held.revocation.is_sound();
+        let sound = held.revocation.is_sound() && held.has_sound_version();
         sound.then_some(Self { held, removed }).ok_or_else(bad)
     }
 }

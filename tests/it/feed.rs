@@ -162,7 +162,10 @@ fn while_the_feed_is_down_the_known_list_serves_and_what_demands_more_refuses() 
             31.0
         );
         assert!(two.is_ready().await);
-        assert!(two.readiness().await.contains("disconnected for 31 s"));
+        let readiness = two.readiness().await;
+        for words in ["disconnected for 31 s: ", "answer 503: strict"] {
+            assert!(readiness.contains(words), "{words}: {readiness}");
+        }
         redis.restart();
         connected(&[&one, &two]).await;
         eventually("what was missed", async || {
@@ -245,6 +248,40 @@ fn what_is_no_change_stops_nobody() {
         let three = gateway();
         three.ready().await;
         assert_eq!(status(&three, &token).await, 401);
+    });
+}
+
+#[test]
+fn what_was_damaged_on_the_server_is_written_again() {
+    let Some(redis) = Redis::start("a feed with damage", "") else {
+        return;
+    };
+    let (main, upstream) = parts();
+    let gateway = || fed(&main, &upstream, &redis.url(), "").start();
+    let (one, two) = (gateway(), gateway());
+    let token = main.token().sign();
+    let all = "{bearward:revocations}:all";
+    block_on(async {
+        connected(&[&one, &two]).await;
+        revoke(&one, json!({ "issuer": "main", "jti": "token-1" })).await;
+        eventually("the revocation", async || status(&two, &token).await == 401).await;
+        let fields = redis.say(&format!("HKEYS {all}"));
+        let field = fields.lines().last().expect("a field").trim_end();
+        let whole = || redis.say(&format!("HGET {all} {field}"));
+        let written = whole();
+        let damaged = written.lines().last().expect("a change");
+        let damaged = damaged.replace("token-1", "token-2");
+        // Here and there alike, as by a bit that flipped.
+        redis.write(&["HSET", all, field, &damaged]);
+        redis.write(&["XADD", "bearward:revocations", "*", "change", &damaged]);
+        eventually("what was written", async || whole() == written).await;
+        assert_eq!(status(&two, &token).await, 401);
+        let other = main.token().with("jti", "token-2").sign();
+        assert_eq!(status(&two, &other).await, 200, "nobody revoked it");
+        let three = gateway();
+        three.ready().await;
+        assert_eq!(status(&three, &token).await, 401);
+        assert_eq!(status(&three, &other).await, 200);
     });
 }
 

@@ -167,12 +167,17 @@ fn nothing_is_written_that_could_not_open_anything() {
 #[test]
 fn giving_up_is_off_unless_it_is_said_and_is_limited() {
     let (main, upstream) = (main_issuer(), Upstream::echo());
-    let silent = gateway(&main, &upstream, "", "");
+    // A route that would take anything gets none of it.
+    let all = "[routes.all]\npath = \"/{*rest}\"\nupstream = \"orders\"\nauth = \"none\"";
+    let silent = gateway(&main, &upstream, "", all);
     let token = main.token().sign();
     let form = format!("token={token}");
     block_on(async {
-        for path in [REVOKE, LOGOUT, EVENTS] {
-            assert_eq!(post(&silent, path, FORM, &form).await.status, 404, "{path}");
+        assert_eq!(post(&silent, "/other", FORM, &form).await.status, 200);
+        for path in [REVOKE, LOGOUT, EVENTS, "/.well-known/bearward/other"] {
+            let answer = post(&silent, path, FORM, &form).await;
+            let expected = (404, "route_not_found".to_owned());
+            assert_eq!((answer.status, answer.code()), expected, "{path}");
         }
         assert_eq!(status(&silent, &token).await, 200);
     });
@@ -385,6 +390,19 @@ fn what_is_no_good_logout_token_ends_nothing() {
             401
         );
     });
+    // The operator sees each, with what was wrong.
+    let lines = gateway.stop();
+    let refused = lines.iter().filter(|line| line["path"] == LOGOUT);
+    let refused: Vec<_> = refused
+        .map(|line| (&line["outcome"], &line["cause"]))
+        .collect();
+    assert!(refused.len() > 20, "{}", refused.len());
+    assert!(refused.iter().all(|(outcome, _)| *outcome == "deny"));
+    let why = json!("its `aud` is not a client id that is configured");
+    assert!(
+        refused.iter().any(|(_, cause)| **cause == why),
+        "{refused:?}"
+    );
 }
 
 const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type/session-revoked";

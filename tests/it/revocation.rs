@@ -44,11 +44,16 @@ fn a_subject_is_cut_off_at_a_time_and_can_be_let_in_again() {
             assert_eq!(answer.status, status);
             if status == 401 {
                 assert_eq!(answer.json()["revoked_by"], "subject");
+                assert!(answer.text().contains("Sign in again"));
             }
         }
         // The same selector again is the same revocation.
         let again = gateway.ask_admin("POST", PATH, Some(&body)).await;
         assert_eq!((again.status, &again.json()["id"]), (200, &answer["id"]));
+        assert_eq!(
+            (&answer["added"], &again.json()["added"]),
+            (&json!(true), &json!(false))
+        );
         let hits = "bearward_revocation_hits_total{selector=\"subject\"}";
         assert_eq!(gateway.metric(hits).await, 2.0);
         let list = gateway.ask_admin("GET", PATH, None).await.json();
@@ -274,4 +279,25 @@ fn the_command_line_revokes_lists_and_removes() {
         .output()
         .expect("it runs");
     assert_eq!(gone.status.code(), Some(69));
+}
+
+#[test]
+fn whoever_is_locked_out_is_not_told_to_sign_in_again() {
+    let (main, _upstream, gateway) = usual();
+    block_on(async {
+        for (selector, helps) in [
+            (json!({ "issuer": "main", "jti": "token-1" }), true),
+            (json!({ "issuer": "main", "subject": "alice" }), false),
+        ] {
+            let body = json!({ "selector": selector });
+            let added = gateway.ask_admin("POST", PATH, Some(&body)).await.json();
+            let answer = gateway.http1().get("/orders/1", &main.token().sign()).await;
+            assert_eq!(answer.code(), "token_revoked");
+            let hint = answer.json()["hint"].to_string();
+            assert_eq!(hint.contains("Sign in again"), helps, "{hint}");
+            assert_eq!(hint.contains("ask the operator"), !helps, "{hint}");
+            let one = format!("{PATH}/{}", added["id"].as_str().expect("an id"));
+            assert_eq!(gateway.ask_admin("DELETE", &one, None).await.status, 200);
+        }
+    });
 }

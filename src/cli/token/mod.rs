@@ -43,8 +43,12 @@ pub(super) fn read_token(source: &str) -> Result<Vec<u8>, Failure> {
             .read_to_end(&mut bytes),
         None => {
             // What stands there may be a token: it is not repeated.
-            let message = "a token never comes from the arguments, which every user of the machine \
-                           can see: use standard input or @FILE";
+            let message = if std::path::Path::new(source).is_file() {
+                "write @ before the name of a file that holds the token"
+            } else {
+                "a token never comes from the arguments, which every user of the machine can see: \
+                 use standard input or @FILE"
+            };
             return Err(Failure::new(Code::Usage, message));
         }
     };

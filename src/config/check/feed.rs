@@ -46,15 +46,17 @@ pub(super) fn check(
         checker.error("BW0104", message, &span);
     }
     let (url, span) = checker.secret(feed, "url")?;
-    let place = std::str::from_utf8(url.expose()).ok().and_then(read);
-    let Some(place) = place else {
-        checker.error_help(
-            "BW0104",
-            "`url` of `revocation.feed` is no address of a Redis or Valkey server".to_owned(),
-            &span,
-            "write rediss://USER:PASSWORD@HOST:PORT/DATABASE, or redis:// in clear text; what is special in a password is percent-escaped",
-        );
-        return None;
+    let text = std::str::from_utf8(url.expose()).map_err(|_| "it is no text");
+    let place = match text.and_then(read) {
+        Ok(place) => place,
+        Err(why) => {
+            let message = format!(
+                "`url` of `revocation.feed` is no address of a Redis or Valkey server: {why}"
+            );
+            let help = "write rediss://USER:PASSWORD@HOST:PORT/DATABASE, or redis:// in clear text; what is special in a password is percent-escaped";
+            checker.error_help("BW0104", message, &span, help);
+            return None;
+        }
     };
     if !place.tls && !is_loopback(&place.host) {
         checker.warn(
@@ -97,17 +99,22 @@ fn roots(path: &str, span: &Span, checker: &mut Checker<'_>) -> Option<Vec<u8>> 
     Some(pem)
 }
 
-/// Takes the URL apart. What is wrong with it is not said: a password is in it.
-fn read(url: &str) -> Option<FeedSettings> {
-    let (tls, rest) = match url.split_once("://")? {
-        ("rediss", rest) => (true, rest),
-        ("redis", rest) => (false, rest),
-        _ => return None,
+/// Takes the URL apart, or names the part that is wrong and repeats nothing of it: a password is in it.
+fn read(url: &str) -> Result<FeedSettings, &'static str> {
+    const HOST: &str = "its host is none";
+    const PORT_RANGE: &str = "its port is no number from 1 to 65535";
+    const LOGIN: &str = "its login is badly escaped";
+    let (tls, rest) = match url.split_once("://") {
+        Some(("rediss", rest)) => (true, rest),
+        Some(("redis", rest)) => (false, rest),
+        _ => return Err("it begins with neither redis:// nor rediss://"),
     };
     let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
     let database = match database {
         "" => 0,
-        text => text.parse().ok()?,
+        text => text
+            .parse()
+            .map_err(|_| "its path is no number of a database")?,
     };
     let (login, place) = match authority.rsplit_once('@') {
         Some((login, place)) => (Some(login), place),
@@ -115,40 +122,42 @@ fn read(url: &str) -> Option<FeedSettings> {
     };
     let (host, port) = match place.strip_prefix('[') {
         Some(rest) => {
-            let (host, port) = rest.split_once(']')?;
-            host.parse::<Ipv6Addr>().ok()?;
-            (
-                host,
-                if port.is_empty() {
-                    ""
-                } else {
-                    port.strip_prefix(':')?
-                },
-            )
+            let (host, port) = rest.split_once(']').ok_or(HOST)?;
+            host.parse::<Ipv6Addr>().map_err(|_| HOST)?;
+            match port {
+                "" => (host, ""),
+                port => (host, port.strip_prefix(':').ok_or(PORT_RANGE)?),
+            }
         }
         None => place.split_once(':').unwrap_or((place, "")),
     };
     let port = match port {
         "" => PORT,
-        text => text.parse().ok().filter(|port| *port != 0)?,
+        text => {
+            let port = text.parse().ok().filter(|port| *port != 0);
+            port.ok_or(PORT_RANGE)?
+        }
     };
     let is_name =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
     if host.is_empty() || !host.bytes().all(is_name) {
-        return None;
+        return Err(HOST);
     }
     let (user, password) = match login {
         None => (None, None),
         Some(login) => {
-            let (user, password) = login.split_once(':')?;
+            let pair = login.split_once(':');
+            let (user, password) = pair.ok_or("its login has no password")?;
             (
-                Some(unescaped(user, false)?),
-                Some(unescaped(password, false)?),
+                Some(unescaped(user, false).ok_or(LOGIN)?),
+                Some(unescaped(password, false).ok_or(LOGIN)?),
             )
         }
     };
-    let empty = password.as_ref().is_some_and(String::is_empty);
-    (!empty).then(|| FeedSettings {
+    if password.as_ref().is_some_and(String::is_empty) {
+        return Err("its login has no password");
+    }
+    Ok(FeedSettings {
         host: host.to_owned(),
         port,
         tls,
@@ -197,7 +206,7 @@ mod tests {
             ("http://host", None),
             ("host:6379", None),
         ] {
-            let place = read(url);
+            let place = read(url).ok();
             let found = place.as_ref().map(|place| {
                 let password = place.password.as_ref();
                 let password = password.map(|it| std::str::from_utf8(it.expose()).expect("text"));

@@ -248,10 +248,16 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
     let revocations_kept = revocation.text("store").as_deref() != Some("memory");
     if let (false, Some((_, span))) = (revocations_kept, revocation.value("store")) {
         let span = span.clone();
+        let told = "`revocation.store` is `memory`: a restart loses what the feed had no time to take, and lets revoked tokens in where the feed is down";
+        let lost =
+            "`revocation.store` is `memory`: a restart brings every revoked token back to life";
+        let message = match revocation.table("feed") {
+            Some(_) => told,
+            None => lost,
+        };
         checker.warn(
             "BW0209",
-            "`revocation.store` is `memory`: a restart brings every revoked token back to life"
-                .to_owned(),
+            message.to_owned(),
             &span,
             "write \"state\", which is the default",
         );

@@ -23,26 +23,44 @@ const SHOWN_MAX: usize = 200;
 /// Why the link is down.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FeedError {
-    #[error("the server cannot be reached: {0}")]
+    #[error("{}", unreached(.0))]
     Connect(#[from] FetchError),
-    #[error("the server did not answer in time")]
+    #[error(
+        "the server did not answer in time; does it expect TLS (rediss://), or none (redis://)?"
+    )]
     Timeout,
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke: {0}; is it a Redis or Valkey, with TLS as the URL says?")]
     Broken(#[from] io::Error),
     /// The server's own word on it may repeat what was sent, so it is not shown.
     #[error("the server refuses the login ({0})")]
     Login(String),
     #[error("the server refuses: {0}")]
     Refused(String),
-    #[error("the server's reply makes no sense")]
+    #[error("the server answers as no Redis or Valkey does")]
     Senseless,
     #[error("{0}")]
     Store(#[from] StoreError),
     /// Entries may have gone that were not read.
-    #[error("the stream lost entries")]
+    #[error("the last entry that was read has left the stream; the whole list is compared")]
     Gap,
-    #[error("the server lacks some of the list")]
+    #[error("an entry of the stream is damaged; the whole list is compared")]
+    Damaged,
+    #[error("the server lacks some of the list; all of it is compared")]
     Differs,
+}
+
+/// Why the server is not there, where it is no provider.
+fn unreached(error: &FetchError) -> String {
+    match error {
+        FetchError::Name => "the server's name does not resolve".to_owned(),
+        FetchError::Address => "the server's name leads to a link-local address".to_owned(),
+        FetchError::Unreachable(why) => format!("the server cannot be reached: {why}"),
+        FetchError::Tls(why) => {
+            format!("TLS with the server failed: {why}; in clear text the URL is redis://")
+        }
+        FetchError::Timeout => FeedError::Timeout.to_string(),
+        other => other.to_string(),
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}

@@ -7,10 +7,7 @@ use tokio::sync::watch;
 use super::entry::{EntryId, entries};
 use super::link::{FeedError, Link, REPLY_MAX};
 use super::{HELD_BACK, Keeper, Never};
-use crate::revocation::Change;
-
-/// Entries that are read at once.
-const READ_MAX: usize = 500;
+use crate::revocation::{Change, Unreadable};
 
 impl Keeper {
     /// Reads what the others write.
@@ -21,11 +18,12 @@ impl Keeper {
         passed: watch::Sender<EntryId>,
     ) -> Result<Never, FeedError> {
         let stream = self.settings.stream.as_bytes();
-        let count = (READ_MAX + 1).to_string();
         let held_back = HELD_BACK.as_millis().to_string();
         let mut connected = false;
         loop {
             let asked_at = self.gateway.clock.now();
+            let at_once = self.at_once.load(Ordering::Relaxed);
+            let count = (at_once + 1).to_string();
             let range: [&[u8]; 6] = [
                 b"XRANGE",
                 stream,
@@ -35,7 +33,7 @@ impl Keeper {
                 count.as_bytes(),
             ];
             let entries = entries(link.ask(&range).await?)?;
-            let is_all = entries.len() <= READ_MAX;
+            let is_all = entries.len() <= at_once;
             let mut entries = entries.into_iter();
             // The last one that was read must still be there, or more than it may have gone.
             match entries.next() {
@@ -43,9 +41,13 @@ impl Keeper {
                 _ => return Err(FeedError::Gap),
             }
             let mut changes = Vec::new();
-            let mut last = None;
+            let (mut last, mut damaged) = (None, false);
             for (id, change) in entries {
-                changes.extend(change.and_then(|change| self.readable(&change)));
+                match change.map(|change| self.readable(&change)) {
+                    Some(Ok(change)) => changes.push(change),
+                    Some(Err(Unreadable::Damaged)) => damaged = true,
+                    Some(Err(Unreadable::Unknown)) | None => {}
+                }
                 last = Some(id);
             }
             if let Some(id) = last {
@@ -55,10 +57,15 @@ impl Keeper {
                 }
                 passed.send_replace(EntryId::parse(&id).ok_or(FeedError::Senseless)?);
                 cursor = id;
+                if damaged {
+                    // The hash has it too.
+                    return Err(FeedError::Damaged);
+                }
                 if !is_all {
                     continue;
                 }
             }
+            self.faster();
             // Whatever was there when it was asked is known.
             self.feed()?.heard(asked_at);
             if !connected {
@@ -79,7 +86,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn readable(&self, bytes: &[u8]) -> Option<Change> {
+    pub(super) fn readable(&self, bytes: &[u8]) -> Result<Change, Unreadable> {
         let change = Change::read(bytes);
         if change.is_err() {
             let unreadable = self.list.feed().map(|feed| &feed.unreadable);
@@ -90,6 +97,6 @@ impl Keeper {
                 );
             }
         }
-        change.ok()
+        change
     }
 }

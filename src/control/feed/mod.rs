@@ -17,6 +17,7 @@ mod resync;
 mod tell;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -32,8 +33,12 @@ use link::{FeedError, Link};
 
 /// How long the server holds a question about new entries back.
 const HELD_BACK: Duration = Duration::from_secs(1);
+/// Entries or fields that are asked for at once. A reply has its time: a slow link gets fewer.
+const AT_ONCE_MAX: usize = 500;
 /// Between two attempts to connect, at first and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// How often it is said that the link is still down for the same reason.
+const SAID_EVERY: Duration = Duration::from_secs(300);
 /// Versions that nobody needs any more and whose fields may wait to be removed from the hash.
 pub(super) const OVER_MAX: usize = 10_000;
 
@@ -47,6 +52,8 @@ struct Keeper {
     all: String,
     /// Versions whose fields of the hash nobody needs any more.
     over: mpsc::Sender<Uuid>,
+    /// How many entries or fields are asked for at once: fewer where the link is too slow for more.
+    at_once: AtomicUsize,
 }
 
 /// Keeps the list the same on all replicas, for as long as the runtime lives.
@@ -69,10 +76,11 @@ pub(super) async fn keep(
         list,
         all,
         over,
+        at_once: AtomicUsize::new(AT_ONCE_MAX),
     };
     let mut wait = AGAIN.0;
     let mut whole = false;
-    let mut last = String::new();
+    let (mut last, mut said_at) = (String::new(), None);
     loop {
         let Err(error) = keeper.session(&mut whole, &mut are_over).await;
         if let Some(feed) = keeper.list.feed() {
@@ -82,11 +90,21 @@ pub(super) async fn keep(
             // Whoever has never read the list and is not let in would serve what is revoked.
             let barred = matches!(error, FeedError::Login(_) | FeedError::Refused(_));
             let has_read = keeper.with_list(Revocations::cursor).await;
-            feed.disconnected(!barred || matches!(has_read, Ok(Some(_))));
+            let known = !barred || matches!(has_read, Ok(Some(_)));
+            feed.disconnected(known, &error.to_string());
         }
-        whole |= matches!(error, FeedError::Gap | FeedError::Differs);
+        whole |= matches!(
+            error,
+            FeedError::Gap | FeedError::Damaged | FeedError::Differs
+        );
+        if matches!(error, FeedError::Timeout) {
+            keeper.slower();
+        }
         let shown = error.to_string();
-        if shown != last {
+        let now = keeper.now();
+        let again = said_at.is_none_or(|at| now.since(at) >= SAID_EVERY);
+        if again || shown != last {
+            said_at = Some(now);
             tracing::warn!(
                 error = shown,
                 "the feed of revocations is interrupted; the known list serves"
@@ -124,6 +142,18 @@ impl Keeper {
             end = self.listen(&mut reader, cursor, passed) => end,
             end = self.tell(&mut writer, behind, over) => end,
         }
+    }
+
+    /// An answer did not come in time.
+    fn slower(&self) {
+        let less = self.at_once.load(Ordering::Relaxed) / 2;
+        self.at_once.store(less.max(1), Ordering::Relaxed);
+    }
+
+    /// All that there was has come in time.
+    fn faster(&self) {
+        let more = self.at_once.load(Ordering::Relaxed) * 2;
+        self.at_once.store(more.min(AT_ONCE_MAX), Ordering::Relaxed);
     }
 
     fn feed(&self) -> Result<&Feed, FeedError> {

@@ -5,14 +5,13 @@
 //! removed from it.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 
 use super::Keeper;
 use super::entry::{entry_id, new_entry};
 use super::link::{FeedError, Link};
 use super::resp::Reply;
-
-/// Fields of the hash that are asked for at once.
-const SCANNED: &[u8] = b"500";
+use crate::revocation::Unreadable;
 
 impl Keeper {
     /// Compares everything; gives the id from which the stream is to be read.
@@ -24,7 +23,8 @@ impl Keeper {
         let mut known = HashSet::new();
         let mut at = b"0".to_vec();
         loop {
-            let scan: [&[u8]; 5] = [b"HSCAN", all, &at, b"COUNT", SCANNED];
+            let count = self.at_once.load(Ordering::Relaxed).to_string();
+            let scan: [&[u8]; 5] = [b"HSCAN", all, &at, b"COUNT", count.as_bytes()];
             let (next, fields) = match link.ask(&scan).await? {
                 Reply::List(mut reply) if reply.len() == 2 => match (reply.pop(), reply.pop()) {
                     (Some(Reply::List(fields)), Some(Reply::Text(next))) => (next, fields),
@@ -32,11 +32,17 @@ impl Keeper {
                 },
                 _ => return Err(FeedError::Senseless),
             };
-            let mut changes = Vec::new();
+            let (mut changes, mut damaged) = (Vec::new(), Vec::new());
             let mut fields = fields.into_iter();
-            while let (Some(_), Some(value)) = (fields.next(), fields.next()) {
-                changes.extend(self.readable(&value.into_text()));
+            while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+                match self.readable(&value.into_text()) {
+                    Ok(change) => changes.push(change),
+                    Err(Unreadable::Damaged) => damaged.push(name.into_text()),
+                    Err(Unreadable::Unknown) => {}
+                }
             }
+            // Whoever has them finds that the hash is shorter than the list, and tells them again.
+            self.remove_fields(link, &damaged).await?;
             known.extend(changes.iter().map(|change| change.held.version));
             let over = self.merge(changes, None).await?.over;
             self.remove(link, &over).await?;

@@ -1,5 +1,6 @@
 //! Telling the other replicas what was changed here, and keeping the server's hash as long as the list.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -9,12 +10,14 @@ use super::entry::{CHANGE, EntryId, entry_id, new_entry};
 use super::link::{FeedError, Link, REPLY_MAX};
 use super::resp::Reply;
 use super::{AGAIN, HELD_BACK, Keeper, Never};
-use crate::revocation::{Place, Untold};
+use crate::revocation::{Place, Revocations, Untold};
 
 /// Changes that are told at once.
 const TOLD_MAX: usize = 100;
 /// How often the two lists' lengths are compared.
 const COUNTED_EVERY: Duration = Duration::from_secs(5);
+/// How often it is written down, for the time after a restart, that the list is whole.
+const NOTED_EVERY: Duration = Duration::from_secs(60);
 /// What ends before this may have been forgotten by others already, whose clocks are not ours.
 const ENDS_SOON: Duration = Duration::from_secs(300);
 /// How many times in a row they must differ: a change may be on its way.
@@ -33,6 +36,7 @@ impl Keeper {
         let mut changes = self.list.changes();
         let mut refused = false;
         let mut from = Some(Place::new());
+        let mut note_at = tokio::time::Instant::now();
         let mut count_at = tokio::time::Instant::now() + COUNTED_EVERY;
         let mut differs = 0;
         loop {
@@ -44,12 +48,17 @@ impl Keeper {
             }
             changes.mark_unchanged();
             let place = from.take().unwrap_or_default();
-            let telling = self.with_list(move |list| list.untold(&place, TOLD_MAX));
+            let max = TOLD_MAX.min(self.at_once.load(Ordering::Relaxed));
+            let telling = self.with_list(move |list| list.untold(&place, max));
             let (untold, next) = telling.await?;
             if untold.is_empty() {
                 self.sweep(link, over).await?;
                 if tokio::time::Instant::now() >= count_at {
                     count_at = tokio::time::Instant::now() + COUNTED_EVERY;
+                    if count_at >= note_at {
+                        note_at = count_at + NOTED_EVERY;
+                        self.with_list(Revocations::note_heard).await?;
+                    }
                     differs = match self.has_all(link).await? {
                         true => 0,
                         false => differs + 1,
@@ -86,7 +95,7 @@ impl Keeper {
         let text = |version: Uuid| version.to_string().into_bytes();
         let mut told = Vec::new();
         for it in untold {
-            told.push((text(it.change.held.version), it.change.to_json()?));
+            told.push((text(it.change.held.version), it.change.to_bytes()?));
         }
         let known: Vec<_> = untold.iter().filter_map(|it| it.known.map(text)).collect();
         let mut commands: Vec<Vec<&[u8]>> = Vec::new();
@@ -126,8 +135,16 @@ impl Keeper {
     }
 
     pub(super) async fn remove(&self, link: &mut Link, versions: &[Uuid]) -> Result<(), FeedError> {
-        let fields: Vec<_> = versions.iter().map(Uuid::to_string).collect();
-        let fields: Vec<_> = fields.iter().map(String::as_bytes).collect();
+        let fields = versions.iter().map(|it| it.to_string().into_bytes());
+        self.remove_fields(link, &fields.collect::<Vec<_>>()).await
+    }
+
+    pub(super) async fn remove_fields(
+        &self,
+        link: &mut Link,
+        fields: &[Vec<u8>],
+    ) -> Result<(), FeedError> {
+        let fields: Vec<_> = fields.iter().map(Vec::as_slice).collect();
         if !fields.is_empty() {
             let words: [&[u8]; 2] = [b"HDEL", self.all.as_bytes()];
             link.ask(&[&words, fields.as_slice()].concat()).await?;

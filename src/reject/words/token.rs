@@ -168,7 +168,13 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
         ),
         E::Revoked(revoked) => Words {
             detail: "The token was taken back.".to_owned(),
-            hint: "Sign in again to get a new token.".to_owned(),
+            hint: match revoked.spares_new {
+                true => "Sign in again to get a new token.",
+                false => {
+                    "A new token of the same kind is refused too: ask the operator of this API."
+                }
+            }
+            .to_owned(),
             extras: Extras {
                 revoked_by: Some(revoked.by.name()),
                 revoked_at: Some(revoked.at.rfc3339()),

@@ -342,11 +342,6 @@ fn add(
             after: Some(buried.version),
             ..buried.followed_by(revocation)
         },
-        // Others may have the id of an import for another selector: a version is of one state alone.
-        _ if shared.is_some() => Held {
-            version: Uuid::now_v7(),
-            ..Held::new(revocation)
-        },
         _ => Held::new(revocation),
     };
     let held = tables.put(&place, held)?;

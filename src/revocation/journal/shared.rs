@@ -23,6 +23,8 @@ use crate::revocation::Revocation;
 pub(super) const FEED: TableDefinition<'_, &str, &str> = TableDefinition::new("feed");
 const STREAM: &str = "stream";
 const CURSOR: &str = "cursor";
+/// When everything in it was known at the latest, in microseconds.
+const HEARD: &str = "heard";
 /// States that are looked at in one step.
 const STEP: usize = 5000;
 
@@ -55,11 +57,16 @@ pub(crate) enum Position {
 
 impl Journal {
     /// From now on other replicas have the same list, by the stream of this name; or nobody has. How
-    /// far another stream was read counts nothing.
+    /// far another stream was read counts nothing. Gives when everything in it was known at the
+    /// latest: now, if it is first heard of now.
     ///
     /// # Errors
     /// The list cannot be written.
-    pub(crate) fn share(&mut self, stream: Option<&str>) -> Result<(), StoreError> {
+    pub(crate) fn share(
+        &mut self,
+        stream: Option<&str>,
+        now: UnixTime,
+    ) -> Result<UnixTime, StoreError> {
         self.shared = stream.is_some();
         self.change(|transaction| {
             let mut feed = transaction.open_table(FEED)?;
@@ -70,6 +77,25 @@ impl Journal {
             if let Some(stream) = stream {
                 feed.insert(STREAM, stream)?;
             }
+            let heard = feed.get(HEARD)?.map(|it| it.value().parse());
+            match heard {
+                Some(Ok(micros)) => Ok(UnixTime::from_micros(micros).min(now)),
+                _ => {
+                    feed.insert(HEARD, &*now.micros().to_string())?;
+                    Ok(now)
+                }
+            }
+        })
+    }
+
+    /// Remembers when everything in the stream was known.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub(crate) fn note_heard(&mut self, at: UnixTime) -> Result<(), StoreError> {
+        self.change(|transaction| {
+            let mut feed = transaction.open_table(FEED)?;
+            feed.insert(HEARD, &*at.micros().to_string())?;
             Ok(())
         })
     }

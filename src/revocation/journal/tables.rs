@@ -32,6 +32,9 @@ pub(super) const OUTBOX: TableDefinition<'_, &[u8], u128> = TableDefinition::new
 /// for longer brings it back.
 const BURIED_FOR: Duration = Duration::from_secs(90 * 86_400);
 
+/// How many of them are remembered; beyond, the first that ends is forgotten.
+const BURIED_MAX: u64 = 1_000_000;
+
 /// Where a selector with its cut is looked up.
 pub(crate) type Place = Vec<u8>;
 
@@ -149,6 +152,14 @@ impl<'t> Tables<'t> {
     /// Takes a revocation back, and remembers that.
     pub(super) fn bury(&mut self, place: &Place, held: &Held) -> Result<(), StoreError> {
         self.clear(place)?;
+        while self.buried.len()? >= BURIED_MAX {
+            let first = self.buried_end.first()?;
+            let Some(first) = first.map(|(end, _)| end.value().1.to_vec()) else {
+                break;
+            };
+            self.clear(&first)?;
+            self.told(&first)?;
+        }
         let bytes = Stored::of(held, true).bytes(true)?;
         self.buried.insert(place.as_slice(), bytes.as_slice())?;
         let end = buried_until(held);
@@ -174,10 +185,7 @@ impl<'t> Tables<'t> {
 
 /// Until when it is remembered that something was taken back: as long as it would have lived.
 pub(super) fn buried_until(held: &Held) -> UnixTime {
-    let (seconds, nanos) = held
-        .version
-        .get_timestamp()
-        .map_or((0, 0), |at| at.to_unix());
+    let (seconds, nanos) = held.versioned_at();
     let at = UnixTime::from_secs(i64::try_from(seconds).unwrap_or(0));
     let at = at.plus(Duration::from_nanos(u64::from(nanos)));
     held.revocation.until.unwrap_or_else(|| at.plus(BURIED_FOR))

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -19,7 +20,7 @@ const SET_BACK_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Feed {
     /// How long the list may go without a word of the feed, where a route demands it.
     staleness_max: Duration,
-    /// When this replica started to listen.
+    /// When everything was known at the latest before this replica started, or when it started.
     since: UnixTime,
     /// When everything that was in the feed was known here, in microseconds; 0 is never.
     heard_at: AtomicI64,
@@ -30,6 +31,8 @@ pub(crate) struct Feed {
     untold: AtomicU64,
     /// Entries that could not be read.
     pub(crate) unreadable: AtomicU64,
+    /// Why the link was interrupted last.
+    interrupted_by: Mutex<Option<Box<str>>>,
 }
 
 impl Feed {
@@ -42,6 +45,7 @@ impl Feed {
             tried: AtomicBool::new(false),
             untold: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
+            interrupted_by: Mutex::new(None),
         }
     }
 
@@ -52,10 +56,21 @@ impl Feed {
         self.tried.store(true, Ordering::Relaxed);
     }
 
-    /// The link is down. `known`: the list may be served as it is known here.
-    pub(crate) fn disconnected(&self, known: bool) {
+    /// The link is down, and why. `known`: the list may be served as it is known here.
+    pub(crate) fn disconnected(&self, known: bool, why: &str) {
+        *self.why() = Some(why.into());
         self.connected.store(false, Ordering::Relaxed);
         self.tried.fetch_or(known, Ordering::Relaxed);
+    }
+
+    fn why(&self) -> MutexGuard<'_, Option<Box<str>>> {
+        let why = self.interrupted_by.lock();
+        why.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the link is down, if it is.
+    pub(crate) fn down_because(&self) -> Option<Box<str>> {
+        self.why().clone().filter(|_| !self.is_connected())
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -76,7 +91,8 @@ impl Feed {
         (at != 0).then(|| UnixTime::from_micros(at))
     }
 
-    /// How long ago everything in the feed was known here, or this replica started.
+    /// How long ago everything in the feed was known here; without that, how long ago this replica
+    /// first started.
     pub(crate) fn lag(&self, now: UnixTime) -> Duration {
         now.since(self.heard_at().unwrap_or(self.since))
     }
@@ -107,8 +123,8 @@ impl Revocations {
         feed: Option<(&str, Duration)>,
         now: UnixTime,
     ) -> Result<Self, StoreError> {
-        self.journal().share(feed.map(|(stream, _)| stream))?;
-        self.feed = feed.map(|(_, staleness_max)| Feed::new(staleness_max, now));
+        let since = self.journal().share(feed.map(|(stream, _)| stream), now)?;
+        self.feed = feed.map(|(_, staleness_max)| Feed::new(staleness_max, since));
         self.count_untold(&mut self.journal());
         Ok(self)
     }
@@ -121,6 +137,17 @@ impl Revocations {
     pub(super) fn count_untold(&self, journal: &mut super::Journal) {
         if let (Some(feed), Ok(untold)) = (&self.feed, journal.untold_count()) {
             feed.untold.store(untold, Ordering::Relaxed);
+        }
+    }
+
+    /// Remembers over a restart when everything in the feed was known. Blocks.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub(crate) fn note_heard(&self) -> Result<(), StoreError> {
+        match self.feed.as_ref().and_then(Feed::heard_at) {
+            Some(at) => self.journal().note_heard(at),
+            None => Ok(()),
         }
     }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::stored::Held;
-use super::super::{Again, Change, Kind, Revocation, Revocations, Selector};
+use super::super::{Again, Change, Kind, Revocation, Revocations, Selector, Unreadable};
 use super::*;
 
 const NOW: UnixTime = UnixTime::from_secs(1_795_532_645);
@@ -194,7 +194,7 @@ fn what_no_list_takes_is_not_taken_from_a_replica() {
         held: Held::new(revocation(1, None)),
         removed: false,
     };
-    assert!(Change::read(&sound.to_json().expect("JSON")).is_ok());
+    assert!(Change::read(&sound.to_bytes().expect("bytes")).is_ok());
     for odd in [
         |it: &mut Revocation| it.selector.value = "".into(),
         |it| it.selector.value = "x".repeat(1025).into(),
@@ -207,8 +207,74 @@ fn what_no_list_takes_is_not_taken_from_a_replica() {
     {
         let mut change = sound.clone();
         odd(&mut change.held.revocation);
-        assert!(Change::read(&change.to_json().expect("JSON")).is_err());
+        let read = Change::read(&change.to_bytes().expect("bytes"));
+        assert_eq!(read, Err(Unreadable::Unknown));
     }
+    for version in [
+        "4b5a6f0e-7e61-4c6b-9c3e-000000000000",
+        "ffffffff-ffff-7fff-bfff-ffffffffffff",
+        "019ab4c2-0000-7000-c000-000000000000",
+        "ffffffff-ffff-ffff-ffff-ffffffffffff",
+    ] {
+        let mut change = sound.clone();
+        change.held.version = version.parse().expect("a UUID");
+        let read = Change::read(&change.to_bytes().expect("bytes"));
+        assert_eq!(read, Err(Unreadable::Unknown), "{version}");
+    }
+}
+
+#[test]
+fn a_change_with_a_flipped_bit_is_told_from_one_that_is_not_known() {
+    let change = Change {
+        held: Held::new(revocation(1, None)),
+        removed: false,
+    };
+    let bytes = change.to_bytes().expect("bytes");
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << bit;
+            assert_eq!(Change::read(&flipped), Err(Unreadable::Damaged), "{at}");
+        }
+    }
+}
+
+#[test]
+fn a_version_follows_each_version() {
+    for version in [
+        "019ab4c2-0000-7000-8000-000000000000",
+        "f19ab4c2-ffff-7fff-bfff-ffffffffffff",
+    ] {
+        let held = Held {
+            version: version.parse().expect("a UUID"),
+            ..Held::new(revocation(1, None))
+        };
+        let next = held.followed_by(held.revocation.clone()).version;
+        assert!(next > held.version, "{next} after {version}");
+        assert_eq!(next.get_version_num(), 7);
+    }
+}
+
+#[test]
+fn an_import_has_a_version_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let list = Revocations::open(folder.path()).expect("a list");
+    let imported = Revocation {
+        id: "4b5a6f0e-7e61-4c6b-9c3e-000000000000"
+            .parse()
+            .expect("a UUID"),
+        ..revocation(1, None)
+    };
+    list.add(vec![imported.clone()]).expect("room");
+    drop(list);
+    let list = Revocations::open(folder.path()).expect("a list");
+    let list = list.shared(Some(("s", Duration::from_secs(30))), NOW);
+    let list = list.expect("a feed");
+    list.tell_unknown(&HashSet::new()).expect("a list");
+    let told = told(&list);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].held.revocation.id, imported.id);
+    assert_eq!(told[0].held.version.get_version_num(), 7);
 }
 
 #[test]

@@ -231,6 +231,7 @@ async fn add(admin: &Admin, headers: &HeaderMap, body: &[u8]) -> Result<Answer, 
     audit(admin, "revocation.add", &target, result, Some(revocation));
     let answer = shown::Answered {
         revocation: Shown::of(revocation, admin),
+        added: status == StatusCode::CREATED,
         feed: feed(admin),
     };
     Ok(json(status, &answer))

@@ -27,6 +27,8 @@ pub(super) struct Shown {
 pub(super) struct Answered {
     #[serde(flatten)]
     pub(super) revocation: Shown,
+    /// It was not there before.
+    pub(super) added: bool,
     pub(super) feed: Option<&'static str>,
 }
 
