@@ -24,10 +24,8 @@ pub(super) fn read(admin: &Admin) -> Readings {
     feed(admin, &mut out);
     let mut open = std::collections::BTreeMap::new();
     for lane in &admin.lanes {
-        for (upstream, count) in lane.pools.open() {
-            *open
-                .entry((&*upstream.name, upstream.server.to_string()))
-                .or_insert(0) += count as u64;
+        for (upstream, server, count) in lane.pools.open() {
+            *open.entry((&*upstream.name, &*server.label)).or_insert(0) += count as u64;
         }
     }
     out.gauges(
@@ -35,9 +33,20 @@ pub(super) fn read(admin: &Admin) -> Readings {
         "Connections to upstreams.",
         open.iter().map(|((name, server), count)| {
             (
-                vec![("upstream", *name), ("server", server.as_str())],
+                vec![("upstream", *name), ("server", *server)],
                 float(*count),
             )
+        }),
+    );
+    let now = tokio::time::Instant::now();
+    out.gauges(
+        "bearward_upstream_healthy",
+        "Whether a server gets requests: it answers, and its probes are good.",
+        admin.lanes.first().into_iter().flat_map(|lane| {
+            lane.pools.open().map(|(upstream, server, _)| {
+                let labels = vec![("upstream", &*upstream.name), ("server", &*server.label)];
+                (labels, f64::from(u8::from(server.health.is_well(now))))
+            })
         }),
     );
     let audit = &admin.gateway.audit;

@@ -282,16 +282,13 @@ pub fn start(
     };
     let (stop_control, stopped) = oneshot::channel();
     let asked = (keys_asked, tokens_asked);
+    let upstreams = config.upstreams;
     let control = control_thread(
         admin,
-        control::run(
-            gateway,
-            issuers,
-            orders,
-            saved,
-            (revocations, config.revoked_file, config.feed),
-            asked,
-        ),
+        async move {
+            let list = (revocations, config.revoked_file, config.feed);
+            control::run(gateway, issuers, orders, saved, &upstreams, list, asked).await;
+        },
         (admin_socket, probe_socket),
         stopped,
     )?;

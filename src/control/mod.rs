@@ -16,6 +16,7 @@ pub(crate) mod revocations;
 mod revoked_file;
 mod saved;
 mod status;
+mod upstreams;
 mod watch;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::authenticate::IntrospectionRequest;
 use crate::clock::UnixTime;
 use crate::config::{FeedSettings, FreshnessSettings, IssuerSettings, KeySourceSettings};
+use crate::forward::Upstream;
 use crate::gateway::Gateway;
 use crate::keys::{KeyRequest, jwks};
 use crate::policy::{IssuerId, TrustedIssuer};
@@ -188,6 +190,7 @@ pub(crate) async fn run(
     kept: Vec<Kept>,
     orders: Orders,
     saved: SavedKeys,
+    upstreams: &[Arc<Upstream>],
     (revocations, revoked_file, feed): (Arc<Revocations>, Option<PathBuf>, Option<FeedSettings>),
     (mut keys, mut introspections): (
         mpsc::Receiver<KeyRequest>,
@@ -217,6 +220,7 @@ pub(crate) async fn run(
         let (gateway, list) = (Arc::clone(&gateway), Arc::clone(&revocations));
         tokio::spawn(revoked_file::keep(path, gateway, list));
     }
+    upstreams::keep(upstreams);
     let (over, are_over) = mpsc::channel(feed::OVER_MAX);
     if let Some(settings) = feed {
         let tls = settings.tls.then(|| trust.tls(settings.ca.as_deref()));

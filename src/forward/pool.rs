@@ -4,17 +4,16 @@
 //! shares none of them, so taking one costs an uncontended lock. When the share of connections is
 //! used up, requests wait in a bounded queue for as long as connecting may take.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::balance::Balancer;
+use super::stream::Stream;
 use super::{ForwardError, Server, Upstream};
 use crate::http::deadline::LazyTimer;
 use crate::policy::UpstreamId;
@@ -26,12 +25,15 @@ const IDLE_BUFFER_MAX: usize = 16 * 1024;
 
 /// All pools of one worker, by [`UpstreamId`].
 #[derive(Debug)]
-pub(crate) struct Pools(Vec<Arc<Pool>>);
+pub(crate) struct Pools(Vec<Balancer>);
 
-/// The connections of one worker to one upstream.
+/// The connections of one worker to one server.
 #[derive(Debug)]
 pub(crate) struct Pool {
     upstream: Arc<Upstream>,
+    server: Arc<Server>,
+    /// Among the upstream's.
+    place: usize,
     open_max: usize,
     open: AtomicUsize,
     waiting: AtomicUsize,
@@ -42,7 +44,7 @@ pub(crate) struct Pool {
 /// A connection that one request uses.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// Bytes that came and were not consumed yet.
     pub(super) incoming: BytesMut,
     /// Bytes to write next.
@@ -65,38 +67,35 @@ impl Drop for Slot {
 }
 
 impl Pools {
-    pub(super) fn of_upstreams(upstreams: impl Iterator<Item = (Arc<Upstream>, usize)>) -> Self {
-        Self(
-            upstreams
-                .map(|(upstream, open_max)| {
-                    Arc::new(Pool {
-                        upstream,
-                        open_max,
-                        open: AtomicUsize::new(0),
-                        waiting: AtomicUsize::new(0),
-                        idle: Mutex::new(Vec::new()),
-                        freed: Notify::new(),
-                    })
-                })
-                .collect(),
-        )
+    /// Pools for `upstreams`, each server with this worker's share of the connections.
+    pub(crate) fn new(upstreams: &[Arc<Upstream>], workers: usize) -> Self {
+        let balancer = |upstream: &Arc<Upstream>| {
+            let share = upstream.limits.connections.div_ceil(workers.max(1));
+            Balancer::new(Arc::clone(upstream), share)
+        };
+        Self(upstreams.iter().map(balancer).collect())
     }
 
-    pub(super) fn of(&self, id: UpstreamId) -> Result<&Arc<Pool>, ForwardError> {
-        self.0.get(id.0).ok_or(ForwardError::Unreachable)
+    pub(super) fn of(&self, id: UpstreamId) -> Option<&Balancer> {
+        self.0.get(id.0)
     }
 
-    /// Connections of this worker: for each upstream, its name and how many are open.
-    pub(crate) fn open(&self) -> impl Iterator<Item = (&Arc<Upstream>, usize)> {
-        self.0
-            .iter()
-            .map(|pool| (&pool.upstream, pool.open.load(Ordering::Relaxed)))
+    fn all(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.0.iter().flat_map(Balancer::pools)
+    }
+
+    /// Connections of this worker: how many are open to each server.
+    pub(crate) fn open(&self) -> impl Iterator<Item = (&Arc<Upstream>, &Arc<Server>, usize)> {
+        self.all().map(|pool| {
+            let open = pool.open.load(Ordering::Relaxed);
+            (&pool.upstream, &pool.server, open)
+        })
     }
 
     /// Closes kept connections that are past their time.
     pub(crate) fn close_old(&self) {
         let now = Instant::now();
-        for pool in &self.0 {
+        for pool in self.all() {
             let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
             let (keep, old) = idle
                 .drain(..)
@@ -110,8 +109,36 @@ impl Pools {
 }
 
 impl Pool {
-    pub(super) const fn upstream(&self) -> &Arc<Upstream> {
-        &self.upstream
+    pub(super) fn new(upstream: Arc<Upstream>, place: usize, open_max: usize) -> Option<Self> {
+        Some(Self {
+            server: Arc::clone(upstream.servers.get(place)?),
+            upstream,
+            place,
+            open_max,
+            open: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            idle: Mutex::new(Vec::new()),
+            freed: Notify::new(),
+        })
+    }
+
+    pub(super) const fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    pub(super) const fn place(&self) -> usize {
+        self.place
+    }
+
+    /// Requests that use a connection or wait for one.
+    pub(super) fn busy(&self) -> usize {
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len();
+        let open = self.open.load(Ordering::Relaxed);
+        open.saturating_sub(idle) + self.waiting.load(Ordering::Relaxed)
     }
 
     /// A connection to use: kept, new, or the next that comes free.
@@ -169,11 +196,11 @@ impl Pool {
     /// The warmest kept connection that is still good.
     fn kept(&self, now: Instant) -> Option<Connection> {
         loop {
-            let connection = {
+            let mut connection = {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
                 idle.pop()?
             };
-            if self.is_fresh(&connection, now) && connection.is_quiet() {
+            if self.is_fresh(&connection, now) && connection.stream.is_quiet() {
                 return Some(connection);
             }
         }
@@ -198,12 +225,10 @@ impl Pool {
 
     async fn connect(&self, slot: Slot) -> Result<Connection, ForwardError> {
         let limit: Duration = self.upstream.limits.connect_max;
-        let stream = tokio::time::timeout(limit, connect(&self.upstream.server))
+        let stream = tokio::time::timeout(limit, Stream::connect(&self.upstream, &self.server))
             .await
             .map_err(|_| ForwardError::Timeout)?
             .map_err(|_| ForwardError::Unreachable)?;
-        // Requests are written whole; waiting for more would only add delay.
-        let _ = stream.set_nodelay(true);
         Ok(Connection {
             stream,
             incoming: BytesMut::new(),
@@ -216,24 +241,10 @@ impl Pool {
     }
 }
 
-async fn connect(server: &Server) -> io::Result<TcpStream> {
-    match server.host.parse::<IpAddr>() {
-        Ok(address) => TcpStream::connect(SocketAddr::new(address, server.port)).await,
-        Err(_) => TcpStream::connect((&*server.host, server.port)).await,
-    }
-}
-
 impl Connection {
     /// Whether it has carried a request before.
     pub(super) const fn reused(&self) -> bool {
         self.idle_since.is_some()
-    }
-
-    /// Whether the upstream has neither closed it nor said anything unasked. Without a system call
-    /// while nothing came.
-    fn is_quiet(&self) -> bool {
-        let read = self.stream.try_read(&mut [0; 1]);
-        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

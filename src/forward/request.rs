@@ -6,7 +6,7 @@
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, Version};
 
-use super::{HostHeader, Outgoing, Upstream, identity};
+use super::{HostHeader, Outgoing, Server, identity};
 use crate::authenticate::Caller;
 use crate::http::Body;
 use crate::http::body::LimitedBody;
@@ -40,7 +40,7 @@ pub(super) fn framing(outgoing: &Outgoing<'_>, body: Option<&LimitedBody>) -> Fr
 pub(super) fn write_head(
     out: &mut Vec<u8>,
     outgoing: &Outgoing<'_>,
-    upstream: &Upstream,
+    (host, server): (HostHeader, &Server),
     framing: Framing,
 ) {
     out.clear();
@@ -55,9 +55,9 @@ pub(super) fn write_head(
     out.extend_from_slice(b" HTTP/1.1\r\n");
 
     let authority = authority(outgoing);
-    let host = match &upstream.host {
+    let host = match host {
         HostHeader::Client => authority,
-        HostHeader::Upstream(host) => host.as_bytes(),
+        HostHeader::Upstream => server.authority.as_bytes(),
     };
     field(out, b"host", host);
     let named = headers.contains_key(header::CONNECTION);

@@ -219,9 +219,9 @@ impl Gateway {
                     notes(Some(status), forwarded.upstream_took, forwarded.retries);
                 Ok(forwarded.response)
             }
-            Err(error) => {
-                recorder.exchange.upstream = notes(None, started.elapsed(), 0);
-                Err(Rejection::Forward(error))
+            Err(not) => {
+                recorder.exchange.upstream = notes(None, started.elapsed(), not.retries);
+                Err(Rejection::Forward(not.error))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! TLS of the listeners: rustls with aws-lc-rs, the one crypto provider of the program.
+//! TLS: rustls with aws-lc-rs, the one crypto provider of the program.
 //!
 //! TLS 1.2 and 1.3 with rustls' own suites and the hybrid post-quantum key exchange where the
 //! client offers it. No early data: it can be replayed. Session tickets are on, one ticketer for
@@ -6,6 +6,7 @@
 //! after the handshake, and a client with delayed acknowledgements waits 40 ms.
 
 pub(crate) mod certificates;
+pub(crate) mod client;
 
 use std::io;
 use std::sync::Arc;

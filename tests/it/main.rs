@@ -38,3 +38,4 @@ mod refusals;
 mod revocation;
 mod revocation_kept;
 mod smuggling;
+mod upstreams;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,13 +10,13 @@ use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::FetchError;
 use crate::http::host::{is_loopback, is_refused_address};
+use crate::tls::client;
 
 /// The largest header section of an answer.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
@@ -82,35 +81,22 @@ impl Trust {
     /// # Errors
     /// As above.
     pub(crate) fn tls(&mut self, ca: Option<&[u8]>) -> Result<TlsConnector, FetchError> {
+        let made = || client::connector(ca, None, &[]).map_err(|_| FetchError::Roots);
         Ok(match ca {
             None => match &self.system {
                 Some(tls) => tls.clone(),
-                None => {
-                    let mut roots = RootCertStore::empty();
-                    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                    self.system.insert(tls_for(roots)?).clone()
-                }
+                None => self.system.insert(made()?).clone(),
             },
             Some(pem) => match self.own.get(pem) {
                 Some(tls) => tls.clone(),
                 None => {
-                    let tls = tls_for(crate::tls::roots(pem).ok_or(FetchError::Roots)?)?;
+                    let tls = made()?;
                     self.own.insert(pem.to_vec(), tls.clone());
                     tls
                 }
             },
         })
     }
-}
-
-fn tls_for(roots: RootCertStore) -> Result<TlsConnector, FetchError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| FetchError::Roots)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 impl Connector {

@@ -222,6 +222,12 @@ impl Transfer {
                     }
                 }
             }
+            // TLS may hold back what it took.
+            if ready!(Pin::new(&mut self.connection.stream).poll_flush(context)).is_err() {
+                self.upload_broken = true;
+                self.end_upload();
+                return Poll::Ready(Ok(()));
+            }
             let Some(upload) = &mut self.upload else {
                 self.end_upload();
                 return Poll::Ready(Ok(()));

@@ -124,6 +124,14 @@ impl Bearward {
         self
     }
 
+    /// An upstream of several servers; `more` is TOML for its table.
+    pub fn upstream_of(mut self, name: &str, servers: &[&str], more: &str) -> Self {
+        self.tables.push_str(&format!(
+            "[upstreams.{name}]\nservers = {servers:?}\n{more}\n"
+        ));
+        self
+    }
+
     pub fn upstream(mut self, name: &str, address: SocketAddr, more: &str) -> Self {
         self.tables.push_str(&format!(
             "[upstreams.{name}]\nservers = [\"http://{address}\"]\n{more}\n"

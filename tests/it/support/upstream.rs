@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::own_server;
 
@@ -12,7 +11,8 @@ use super::own_server;
 pub struct Upstream {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
-    _runtime: tokio::runtime::Runtime,
+    reply: Arc<Mutex<Reply>>,
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 /// How an upstream answers a request.
@@ -26,6 +26,8 @@ pub enum Reply {
     Hang,
     /// The connection is closed without a byte.
     Close,
+    /// As `Echo`, but for 500 at `/healthz`.
+    Sick,
 }
 
 impl Upstream {
@@ -38,21 +40,44 @@ impl Upstream {
     }
 
     pub fn replying(reply: Reply) -> Self {
+        Self::served(reply, None)
+    }
+
+    /// One that echoes over TLS.
+    pub fn echo_tls(config: rustls::ServerConfig) -> Self {
+        let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        Self::served(Reply::Echo, Some(tls))
+    }
+
+    fn served(reply: Reply, tls: Option<tokio_rustls::TlsAcceptor>) -> Self {
         let (runtime, listener) = own_server();
         let address = listener.local_addr().expect("an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let shared = Arc::clone(&seen);
+        let reply = Arc::new(Mutex::new(reply));
+        let shared = (Arc::clone(&seen), Arc::clone(&reply));
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (seen, reply) = (Arc::clone(&shared), reply.clone());
-                tokio::spawn(async move { serve(stream, seen, reply).await });
+                let (seen, reply) = shared.clone();
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, seen, reply).await,
+                        Some(tls) => serve(tls.accept(stream).await.ok()?, seen, reply).await,
+                    }
+                });
             }
         });
         Self {
             address,
             seen,
-            _runtime: runtime,
+            reply,
+            runtime: Some(runtime),
         }
+    }
+
+    /// From the next request on.
+    pub fn then(&self, reply: Reply) {
+        *self.reply.lock().expect("a reply") = reply;
     }
 
     /// The requests as they came, head and body.
@@ -61,14 +86,32 @@ impl Upstream {
     }
 }
 
-async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<String>>>, reply: Reply) -> Option<()> {
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        // A test may end it while it runs itself.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    seen: Arc<Mutex<Vec<String>>>,
+    reply: Arc<Mutex<Reply>>,
+) -> Option<()> {
     let mut bytes = Vec::new();
     loop {
         let request = read_request(&mut stream, &mut bytes).await?;
         let text = String::from_utf8_lossy(&request).into_owned();
         seen.lock().expect("requests").push(text.clone());
+        let reply = reply.lock().expect("a reply").clone();
         match &reply {
-            Reply::Echo => {
+            Reply::Sick if text.starts_with("GET /healthz ") => {
+                let answer = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(answer).await.ok()?;
+            }
+            Reply::Echo | Reply::Sick => {
                 let head_only = text.starts_with("HEAD ");
                 let body = if head_only { "" } else { text.as_str() };
                 let answer = format!(
@@ -90,7 +133,10 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<String>>>, reply: Repl
 }
 
 /// Reads one request by its framing and takes it off `bytes`.
-async fn read_request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
+async fn read_request<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    bytes: &mut Vec<u8>,
+) -> Option<Vec<u8>> {
     let head_end = loop {
         if let Some(at) = find(bytes, b"\r\n\r\n") {
             break at + 4;
@@ -120,7 +166,7 @@ async fn read_request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Vec
     Some(bytes.drain(..end).collect())
 }
 
-async fn read_more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
+async fn read_more<S: AsyncRead + Unpin>(stream: &mut S, bytes: &mut Vec<u8>) -> Option<()> {
     let count = stream.read_buf(bytes).await.ok()?;
     (count > 0).then_some(())
 }

@@ -1,0 +1,116 @@
+//! The byte stream to a server: in clear text, or TLS over it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::{Server, Upstream};
+
+/// A connected stream.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Clear(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Connects to a server. A name is resolved anew each time.
+    ///
+    /// # Errors
+    /// The server does not take the connection, or is not who it should be.
+    pub(super) async fn connect(upstream: &Upstream, server: &Server) -> io::Result<Self> {
+        let (host, port) = (&*server.place.host, server.place.port);
+        let stream = match host.parse::<IpAddr>() {
+            Ok(address) => TcpStream::connect(SocketAddr::new(address, port)).await?,
+            Err(_) => TcpStream::connect((host, port)).await?,
+        };
+        // Requests are written whole; waiting for more would only add delay.
+        let _ = stream.set_nodelay(true);
+        match (&upstream.tls, &server.tls_name) {
+            (Some(tls), Some(name)) => {
+                let stream = tls.0.connect(name.clone(), stream).await?;
+                Ok(Self::Tls(Box::new(stream)))
+            }
+            _ => Ok(Self::Clear(stream)),
+        }
+    }
+
+    /// Whether the server has neither closed it nor said anything unasked. Without a system call while
+    /// nothing came.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0; 1];
+        if let Self::Clear(stream) = self {
+            let read = stream.try_read(&mut byte);
+            return matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        }
+        // Session tickets come unasked and are no data: TLS itself must look.
+        let mut context = Context::from_waker(Waker::noop());
+        let mut buffer = ReadBuf::new(&mut byte);
+        Pin::new(self)
+            .poll_read(&mut context, &mut buffer)
+            .is_pending()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Clear(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
