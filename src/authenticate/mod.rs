@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::clock::UnixTime;
+use crate::clock::{Clock, UnixTime};
 use crate::keys::KeyRequests;
 use crate::oauth::Algorithm;
 use crate::policy::{Access, Issuer, Policy, PolicyStore, Route};
@@ -34,7 +34,7 @@ pub(crate) use error::{AuthenticationError, IssuerNearMiss, Malformed, Refused};
 pub(crate) use introspect::{
     Introspection, IntrospectionRequest, IntrospectionRequests, issuer_for as introspected_by,
 };
-pub(crate) use life::Life;
+pub(crate) use life::{Ended, Life};
 pub(crate) use principal::{Caller, Principal};
 pub(crate) use statement::Statement;
 
@@ -114,8 +114,8 @@ impl Authenticator {
     }
 
     /// What stays open for a caller ends with this.
-    pub(crate) fn life(&self, principal: &Principal) -> Life {
-        Life::new(principal, &self.revocations)
+    pub(crate) fn life(&self, principal: &Principal, clock: &Arc<dyn Clock>) -> Life {
+        Life::new(principal, &self.revocations, clock)
     }
 
     /// The caller of a request. `policy` is replaced by the one that decided: a newer one than it

@@ -66,6 +66,7 @@ fn route(trusts: Vec<Trust>) -> Route {
         authorization: Authorization::Forward,
         disclosure: Disclosure::Full,
         encoded_slashes: false,
+        end_streams: true,
         revocations_required: false,
         introspection: None,
         identity: vec![],

@@ -34,7 +34,9 @@ impl ForwardError {
             Self::Overloaded => Reason::Overloaded,
             Self::Body(BodyError::TooLarge) => Reason::BodyTooLarge,
             Self::Body(BodyError::Stalled) => Reason::RequestTimeout,
-            Self::Body(BodyError::Broken | BodyError::Revoked) => Reason::RequestMalformed,
+            Self::Body(BodyError::Broken | BodyError::Revoked | BodyError::Expired) => {
+                Reason::RequestMalformed
+            }
         }
     }
 }

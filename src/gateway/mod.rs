@@ -29,6 +29,7 @@ use crate::policy::{ListenerId, Policy, PolicyStore, Requirement, Route};
 use crate::reject::{self, NamedLimits, Rejection, Setting, Site};
 use crate::tls::certificates::Served;
 use crate::verdict::Trace;
+use lifetime::StreamKind;
 use record::Recorder;
 
 /// What all requests share.
@@ -132,7 +133,8 @@ impl Gateway {
             };
             reject::respond(&rejection, &setting)
         });
-        recorder.finish(response, parts.uri)
+        let decided = (&*progress.policy, progress.route.as_deref());
+        recorder.finish(response, parts.uri, decided)
     }
 
     /// The stages in their order. A body that was not used up is drained.
@@ -195,13 +197,16 @@ impl Gateway {
         let uploads = !http_body::Body::is_end_stream(&body);
         let body = LimitedBody::new(body, downstream.front.body);
         let forwarding = forward::forward(&downstream.lane.pools, &outgoing, body, started);
-        let forwarded = match uploads.then(|| recorder.life()).flatten() {
+        let kind = StreamKind::of(&parts.headers);
+        let decided = (&*progress.policy, Some(route));
+        let life = uploads.then(|| recorder.life(kind, decided)).flatten();
+        let forwarded = match life {
             None => forwarding.await,
             // What is still being sent ends with its token too.
             Some(life) => tokio::select! {
                 biased;
                 forwarded = forwarding => forwarded,
-                revoked = life.over() => return Err(recorder.revoked(revoked)),
+                ended = life.over() => return Err(recorder.ended(ended)),
             },
         };
         let notes = |status, took, retries| {

@@ -9,16 +9,19 @@ use http::{Response, Uri};
 use http_body::{Frame, SizeHint};
 
 use super::Lane;
-use super::lifetime::Lifetime;
-use crate::authenticate::{AuthenticationError, CacheUse, Life, Notes, Principal};
+use super::lifetime::{Lifetime, StreamKind};
+use crate::authenticate::{AuthenticationError, CacheUse, Ended, Life, Notes, Principal};
 use crate::authorize::AuthorizationError;
 use crate::http::deadline::InFlight;
 use crate::http::{Body, BodyError};
 use crate::oauth::Algorithm;
 use crate::observe::Exchange;
 use crate::observe::exchange::{CacheLabel, StreamEnd};
-use crate::reject::Rejection;
-use crate::revocation::Revoked;
+use crate::policy::{Policy, Route};
+use crate::reject::{Rejection, grpc};
+
+/// The policy that decided, and the route, if it came so far.
+pub(super) type Decided<'a> = (&'a Policy, Option<&'a Route>);
 
 /// Writes the record of an exchange when its response is over, however that comes about.
 #[derive(Debug)]
@@ -95,36 +98,53 @@ impl Recorder {
         audit.wants(self.exchange.outcome(), self.exchange.at)
     }
 
-    /// What stays open for the caller ends with this.
-    pub(super) fn life(&self) -> Option<Life> {
-        let principal = self.principal.as_ref()?;
-        Some(self.lane.gateway.authenticator.life(principal))
+    /// What stays open for the caller ends with this; `None`: it does not.
+    pub(super) fn life(&self, kind: StreamKind, (policy, route): Decided<'_>) -> Option<Life> {
+        if !route?.end_streams {
+            return None;
+        }
+        let (principal, gateway) = (self.principal.as_ref()?, &self.lane.gateway);
+        let life = gateway.authenticator.life(principal, &gateway.clock);
+        let issuer = policy.issuer(principal.issuer());
+        Some(match issuer.filter(|_| kind.is_endless()) {
+            Some(issuer) => life.until_expiry(&issuer.rules),
+            None => life,
+        })
     }
 
-    /// The token was revoked while its request was still on its way.
-    pub(super) fn revoked(&self, revoked: Revoked) -> Rejection {
-        let error = AuthenticationError::Revoked(revoked);
+    /// The token's life ended while its request was still on its way.
+    pub(super) fn ended(&self, ended: Ended) -> Rejection {
         match &self.principal {
-            Some(principal) => Rejection::Authentication(Box::new(principal.refused(error))),
+            Some(principal) => Rejection::Authentication(Box::new(principal.refused(ended.into()))),
             None => Rejection::Internal,
         }
     }
 
     /// Ties the record to the end of the response's body.
-    pub(super) fn finish(mut self, response: Response<Body>, uri: Uri) -> Response<Body> {
+    pub(super) fn finish(
+        mut self,
+        response: Response<Body>,
+        uri: Uri,
+        decided: Decided<'_>,
+    ) -> Response<Body> {
         self.exchange.uri = uri;
         if self.exchange.status == 0 {
             self.exchange.status = response.status().as_u16();
         }
         self.wants_line = Some(self.wanted());
-        response.map(|body| match body {
-            Body::Streamed(_) => Body::streamed(Recorded {
+        if !matches!(response.body(), Body::Streamed(_)) {
+            return response;
+        }
+        let kind = StreamKind::of(response.headers());
+        let lifetime = self.life(kind, decided).map(Lifetime::new);
+        response.map(|body| {
+            Body::streamed(Recorded {
                 body,
+                kind,
                 failed: None,
-                lifetime: self.life().map(Lifetime::new),
+                lifetime,
                 recorder: self,
-            }),
-            whole => whole,
+            })
         })
     }
 }
@@ -159,6 +179,7 @@ fn note_token(exchange: &mut Exchange, principal: &Principal) {
 /// A streamed body with its record.
 struct Recorded {
     body: Body,
+    kind: StreamKind,
     /// An error that waits its turn.
     failed: Option<BodyError>,
     /// The caller's, where there is one.
@@ -167,14 +188,23 @@ struct Recorded {
 }
 
 impl Recorded {
-    /// The token was revoked: what follows is not for its holder any more.
-    fn revoked(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let error = BodyError::Revoked;
+    /// The token's life is over: what follows is not for its holder any more.
+    fn ended(&mut self, ended: &Ended) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let (error, end) = match ended {
+            Ended::Revoked(_) => (BodyError::Revoked, StreamEnd::Revoked),
+            Ended::Expired(_) => (BodyError::Expired, StreamEnd::Expired),
+        };
+        let endless = http_body::Body::size_hint(&self.body).exact().is_none();
         self.body = Body::Empty;
         self.lifetime = None;
         self.recorder.exchange.cause = Some(error.to_string());
-        self.recorder.exchange.stream_ended = Some(StreamEnd::Revoked);
-        Poll::Ready(Some(Err(error)))
+        self.recorder.exchange.stream_ended = Some(end);
+        Poll::Ready(match self.kind {
+            StreamKind::Grpc => Some(Ok(Frame::trailers(grpc::trailers(end.reason())))),
+            StreamKind::Events if endless && end == StreamEnd::Expired => None,
+            // It must not be taken for whole.
+            _ => Some(Err(error)),
+        })
     }
 }
 
@@ -189,15 +219,15 @@ impl http_body::Body for Recorded {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        if self.lifetime.as_ref().is_some_and(Lifetime::is_over) {
-            return self.revoked();
+        if let Some(ended) = self.lifetime.as_ref().and_then(Lifetime::is_over) {
+            return self.ended(&ended);
         }
         let poll = Pin::new(&mut self.body).poll_frame(context);
         if poll.is_pending()
             && let Some(lifetime) = &mut self.lifetime
-            && lifetime.poll_over(context).is_ready()
+            && let Poll::Ready(ended) = lifetime.poll_over(context)
         {
-            return self.revoked();
+            return self.ended(&ended);
         }
         if let Poll::Ready(Some(Err(error))) = poll {
             self.recorder.exchange.cause = Some(error.to_string());

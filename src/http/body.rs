@@ -32,6 +32,8 @@ pub(crate) enum BodyError {
     UpstreamReset,
     #[error("the token was revoked meanwhile")]
     Revoked,
+    #[error("the token has expired meanwhile")]
+    Expired,
     #[error("the upstream's body is not framed as HTTP demands")]
     UpstreamInvalid,
 }

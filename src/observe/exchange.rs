@@ -97,14 +97,24 @@ pub(crate) struct UpstreamNotes {
 /// Why a stream was ended before its end: the `cause` of `streams_closed_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamEnd {
+    Expired,
     Revoked,
 }
 
 impl StreamEnd {
-    pub(crate) const ALL: [Self; 1] = [Self::Revoked];
+    pub(crate) const ALL: [Self; 2] = [Self::Expired, Self::Revoked];
+
+    /// What a caller is told.
+    pub(crate) const fn reason(self) -> Reason {
+        match self {
+            Self::Expired => Reason::TokenExpired,
+            Self::Revoked => Reason::TokenRevoked,
+        }
+    }
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Expired => "expired",
             Self::Revoked => "revoked",
         }
     }

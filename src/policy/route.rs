@@ -29,6 +29,8 @@ pub(crate) struct Route {
     pub(crate) authorization: Authorization,
     pub(crate) disclosure: Disclosure,
     pub(crate) encoded_slashes: bool,
+    /// What stays open ends with its token.
+    pub(crate) end_streams: bool,
     /// Refuse with 503 while the list of revocations may lack some.
     pub(crate) revocations_required: bool,
     /// Headers that tell the upstream who calls, with the claim each comes from.

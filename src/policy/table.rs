@@ -180,6 +180,7 @@ mod tests {
                 authorization: Authorization::Forward,
                 disclosure: Disclosure::Full,
                 encoded_slashes: false,
+                end_streams: true,
                 revocations_required: false,
                 identity: vec![],
                 cors: None,

@@ -59,6 +59,14 @@ pub(super) fn respond(
     response
 }
 
+/// The trailers of a call that ends in the middle.
+pub(crate) fn trailers(reason: Reason) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", status(reason).into());
+    trailers.insert("grpc-message", HeaderValue::from_static(reason.code()));
+    trailers
+}
+
 /// The gRPC status for an HTTP one.
 fn status(reason: Reason) -> u16 {
     match reason.status().as_u16() {

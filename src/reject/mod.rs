@@ -5,7 +5,7 @@
 //! Nothing that a client sent unverified is ever echoed.
 
 mod challenge;
-mod grpc;
+pub(crate) mod grpc;
 pub(crate) mod pages;
 mod problem;
 mod words;

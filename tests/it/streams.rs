@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::client::tls;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, ORDERS};
+use crate::support::issuer::NOW;
 use crate::support::{Bearward, TestIssuer, block_on, eventually, own_server};
 
 /// An upstream that answers each request with the head of an endless stream, what the test says, and
@@ -90,11 +91,11 @@ async fn revoke(gateway: &Gateway, jti: &str) {
     assert_eq!(answer.status, 201, "{}", answer.text());
 }
 
-fn request(token: &str, over_http2: bool) -> Request<Full<Bytes>> {
+fn request(path: &str, token: &str, over_http2: bool) -> Request<Full<Bytes>> {
     let uri = if over_http2 {
-        "https://api.test/orders/1"
+        format!("https://api.test{path}")
     } else {
-        "/orders/1"
+        path.to_owned()
     };
     Request::get(uri)
         .header("host", "api.test")
@@ -109,9 +110,18 @@ async fn open(
     token: &str,
     over_http2: bool,
 ) -> hyper::Response<hyper::body::Incoming> {
+    open_at(gateway, "/orders/1", token, over_http2).await
+}
+
+async fn open_at(
+    gateway: &Gateway,
+    path: &str,
+    token: &str,
+    over_http2: bool,
+) -> hyper::Response<hyper::body::Incoming> {
     let alpn = if over_http2 { "h2" } else { "http/1.1" };
     let stream = TokioIo::new(tls(gateway.address(), alpn).await);
-    let request = request(token, over_http2);
+    let request = request(path, token, over_http2);
     let response = if over_http2 {
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
         let (mut sender, connection) = handshake.await.expect("a handshake");
@@ -240,5 +250,69 @@ fn an_upload_ends_with_its_token_and_is_told_why() {
         assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
         assert!(answer.contains("\"code\":\"token_revoked\""), "{answer}");
         upstream.is_gone().await;
+    });
+}
+
+#[test]
+fn an_event_stream_ends_when_its_token_expires_and_a_download_does_not() {
+    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
+    for over_http2 in [false, true] {
+        let (mut events, download) = (endless(EVENTS, b""), endless(DOWNLOAD, &[7; 16384]));
+        let files =
+            "[routes.files]\npath = \"/files/{*rest}\"\nupstream = \"files\"\nissuers = [\"main\"]";
+        let gateway = Bearward::usual_at(&main, events.address)
+            .upstream("files", download.address, "")
+            .table(files)
+            .start();
+        let token = main.token().with("exp", NOW + 60).sign();
+        block_on(async {
+            let mut stream = open(&gateway, &token, over_http2).await;
+            let mut file = open_at(&gateway, "/files/1", &token, over_http2).await;
+            // With the leeway of 30 s.
+            gateway.clock.advance(89);
+            events.say.send("data: one\n\n".into()).expect("a stream");
+            let frame = stream.frame().await.expect("a frame").expect("data");
+            assert_eq!(frame.into_data().expect("data"), "data: one\n\n");
+            gateway.clock.advance(1);
+            // Whoever asks again is told why.
+            let rest = stream.collect().await.expect("a clean end");
+            assert!(rest.to_bytes().is_empty());
+            events.is_gone().await;
+            let refused = gateway.http1().get("/orders/1", &token).await;
+            assert_eq!(refused.code(), "token_expired");
+            for _ in 0..100 {
+                let frame = file.frame().await.expect("a frame");
+                assert!(frame.is_ok(), "it has begun and is finished");
+            }
+            let closed = "bearward_streams_closed_total{cause=\"expired\"}";
+            eventually("the count", async || gateway.metric(closed).await == 1.0).await;
+        });
+        let lines = gateway.stop();
+        let line = lines.iter().find(|line| line["route"] == "orders");
+        assert_eq!(
+            line.expect("a line")["cause"],
+            "the token has expired meanwhile"
+        );
+    }
+}
+
+#[test]
+fn where_a_route_says_so_streams_outlive_their_token() {
+    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
+    let upstream = endless(EVENTS, b"");
+    let own = ORDERS.replace("issuers =", "end_streams = false\nissuers =");
+    let gateway = Bearward::new()
+        .trusting("main", &main, "")
+        .upstream("orders", upstream.address, "")
+        .table(&own)
+        .start();
+    let token = main.token().sign();
+    block_on(async {
+        let mut stream = open(&gateway, &token, false).await;
+        revoke(&gateway, "token-1").await;
+        gateway.clock.advance(100_000);
+        upstream.say.send("data: one\n\n".into()).expect("a stream");
+        let frame = stream.frame().await.expect("a frame").expect("data");
+        assert_eq!(frame.into_data().expect("data"), "data: one\n\n");
     });
 }

@@ -189,7 +189,7 @@ fn forward<'a>(error: ForwardError, setting: &Setting<'_>) -> Words<'a> {
             "The request body stopped coming.",
             "Send it without long pauses.",
         ),
-        ForwardError::Body(BodyError::Broken | BodyError::Revoked) => plain(
+        ForwardError::Body(BodyError::Broken | BodyError::Revoked | BodyError::Expired) => plain(
             "The request body broke off or is not framed as HTTP demands.",
             "Check its Content-Length or its chunks.",
         ),

@@ -126,6 +126,7 @@ impl Parts<'_> {
                     Some("reason") => Disclosure::Reason,
                     _ => Disclosure::Full,
                 },
+                end_streams: node.flag("end_streams"),
                 revocations_required: node.flag("revocations_required"),
                 encoded_slashes: node.text("encoded_slashes").as_deref() == Some("allow"),
                 identity,
