@@ -67,6 +67,7 @@ fn route(trusts: Vec<Trust>) -> Route {
         disclosure: Disclosure::Full,
         encoded_slashes: false,
         end_streams: true,
+        upgrades: Vec::new(),
         revocations_required: false,
         introspection: None,
         identity: vec![],

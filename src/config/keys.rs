@@ -231,6 +231,7 @@ pub(super) const KEYS: &[Key] = &[
     later("routes.*.token_from"),
     with("routes.*.authorization", Kind::Word(&["forward", "strip"]), "forward", "What happens to the Authorization header."),
     with("routes.*.disclosure", Kind::Word(&["full", "reason", "minimal"]), "full", "How much a refusal tells."),
+    key("routes.*.upgrades", Kind::Texts, "Protocols that a connection may be upgraded to, by default `websocket` alone."),
     with("routes.*.end_streams", Kind::Bool, "true", "What stays open ends with its token: all when it is revoked, event streams, gRPC calls and upgraded connections also when it expires."),
     with("routes.*.revocations_required", Kind::Bool, "false", "Refuse with 503 while the list of revocations may lack some."),
     with("routes.*.encoded_slashes", Kind::Word(&["refuse", "allow"]), "refuse", "Whether `%2F` may stand in the path."),

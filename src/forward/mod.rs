@@ -14,6 +14,7 @@ mod pool;
 mod probe;
 mod request;
 mod stream;
+mod tunnel;
 mod upstream;
 
 use std::net::IpAddr;
@@ -26,12 +27,15 @@ use crate::authorize::Permit;
 use crate::http::Body;
 use crate::http::body::LimitedBody;
 use crate::http::headers::ReservedNames;
+use crate::http::upgrade::Upgrade;
 use crate::policy::{Authorization, Route};
 
 use balance::ServerSet;
 pub(crate) use error::ForwardError;
+use http1::Answer;
 pub(crate) use pool::Pools;
 pub(crate) use probe::is_well;
+pub(crate) use tunnel::Tunnel;
 pub(crate) use upstream::{
     Balance, HashKey, HealthProbe, HostHeader, SERVERS_MAX, Server, ServerPlace, Upstream,
     UpstreamLimits, UpstreamTls,
@@ -49,6 +53,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) route: &'a Route,
     pub(crate) permit: &'a Permit,
     pub(crate) reserved: &'a ReservedNames,
+    /// An upgrade that the route allows, with the key of its handshake where that is ours.
+    pub(crate) upgrade: Option<(Upgrade, String)>,
 }
 
 /// A response with what the metrics want to know of the upstream.
@@ -57,6 +63,8 @@ pub(crate) struct Forwarded {
     pub(crate) response: Response<Body>,
     pub(crate) upstream_took: Duration,
     pub(crate) retries: u32,
+    /// With a response that says so: what the connection goes on with.
+    pub(crate) tunnel: Option<Tunnel>,
 }
 
 /// A request without a response.
@@ -112,16 +120,21 @@ pub(crate) async fn forward(
                 let host = (upstream.host, &**server);
                 request::write_head(&mut connection.outgoing, outgoing, host, framing);
                 let upload = if has_body { body.take() } else { None };
-                let transfer = http1::Transfer::new(connection, upload, framing);
+                let upgrades = outgoing.upgrade.is_some();
+                let transfer = http1::Transfer::new(connection, upload, framing, upgrades);
                 let limit = upstream.limits.response_max;
                 match transfer.response(outgoing.method, limit, now).await {
-                    Ok(mut response) => {
+                    Ok(answer) => {
                         server.health.answered();
-                        request::finish_response(&mut response, outgoing);
+                        let (response, tunnel) = match outgoing.finished(answer) {
+                            Ok(finished) => finished,
+                            Err(error) => return failed(error, retries),
+                        };
                         return Ok(Forwarded {
                             response,
                             upstream_took: started.elapsed(),
                             retries,
+                            tunnel,
                         });
                     }
                     Err(error) => {
@@ -171,5 +184,36 @@ fn note_failure(upstream: &Upstream, server: &Server, error: ForwardError) {
 impl Outgoing<'_> {
     fn strips_authorization(&self) -> bool {
         self.route.authorization == Authorization::Strip
+    }
+
+    /// The key of a handshake that is ours.
+    pub(crate) fn handshake_key(upgrade: &Upgrade) -> String {
+        match upgrade.of_stream {
+            true => tunnel::handshake::key(),
+            false => String::new(),
+        }
+    }
+
+    /// An answer as it may go to the client.
+    fn finished(&self, answer: Answer) -> Result<(Response<Body>, Option<Tunnel>), ForwardError> {
+        match answer {
+            Answer::Response(mut response) => {
+                let of_stream = self.upgrade.as_ref().is_some_and(|(it, _)| it.of_stream);
+                if of_stream && response.status().is_success() {
+                    // To its client that would mean that the stream is upgraded.
+                    return Err(ForwardError::Invalid("it does not switch protocols"));
+                }
+                request::finish_response(&mut response, self);
+                Ok((response, None))
+            }
+            Answer::Switched(response, connection) => {
+                let response = request::switched(response, self)?;
+                let websocket = self
+                    .upgrade
+                    .as_ref()
+                    .is_some_and(|(it, _)| it.is_websocket());
+                Ok((response, Some(Tunnel::new(connection, websocket))))
+            }
+        }
     }
 }

@@ -4,15 +4,17 @@
 //! trusted proxy may claim, and every spelling of those that only Bearward may set; then ours.
 
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, Version};
+use http::{HeaderMap, Response, StatusCode, Version};
 
-use super::{HostHeader, Outgoing, Server, identity};
+use super::tunnel::handshake;
+use super::{ForwardError, HostHeader, Outgoing, Server, identity};
 use crate::authenticate::Caller;
 use crate::http::Body;
 use crate::http::body::LimitedBody;
 use crate::http::headers::{
     dashed_twin, ends_here, is_end_to_end, is_forwarding_claim, named_by_connection,
 };
+use crate::http::upgrade;
 
 /// How the request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +82,13 @@ pub(super) fn write_head(
         Framing::None => {}
         Framing::Length(length) => field(out, b"content-length", length.to_string().as_bytes()),
         Framing::Chunked => field(out, b"transfer-encoding", b"chunked"),
+    }
+    if let Some((upgrade, key)) = &outgoing.upgrade {
+        field(out, b"connection", b"upgrade");
+        field(out, b"upgrade", upgrade.protocol.as_bytes());
+        if upgrade.of_stream {
+            field(out, b"sec-websocket-key", key.as_bytes());
+        }
     }
     write_forwarded(out, outgoing, authority);
     if let Caller::Authenticated(principal) = outgoing.permit.caller() {
@@ -165,6 +174,40 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// The response to a client whose upgrade the upstream carries out.
+///
+/// # Errors
+/// It is not the one that was asked for.
+pub(super) fn switched(
+    mut response: Response<()>,
+    outgoing: &Outgoing<'_>,
+) -> Result<Response<Body>, ForwardError> {
+    let other = ForwardError::Invalid("it switches to another protocol than was asked for");
+    let (upgrade, key) = outgoing.upgrade.as_ref().ok_or(other)?;
+    let headers = response.headers_mut();
+    if upgrade::one(headers, &header::UPGRADE).as_ref() != Some(&upgrade.protocol) {
+        return Err(other);
+    }
+    if upgrade.of_stream {
+        let accept = headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+        let expected = handshake::accept_of(key);
+        if accept.as_ref().map(HeaderValue::as_bytes) != Some(expected.as_bytes()) {
+            return Err(ForwardError::Invalid("it did not understand the handshake"));
+        }
+    }
+    let mut response = response.map(|()| Body::Empty);
+    finish_response(&mut response, outgoing);
+    if upgrade.of_stream {
+        *response.status_mut() = StatusCode::OK;
+    } else {
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        let protocol = HeaderValue::from_str(&upgrade.protocol).map_err(|_| other)?;
+        headers.insert(header::UPGRADE, protocol);
+    }
+    Ok(response)
 }
 
 /// Makes the upstream's header section one that may go to the client.

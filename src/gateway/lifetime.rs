@@ -20,6 +20,8 @@ pub(super) enum StreamKind {
     Events,
     /// gRPC: it ends with trailers that say why.
     Grpc,
+    /// An upgraded connection.
+    Upgraded,
 }
 
 impl StreamKind {

@@ -2,6 +2,7 @@
 
 mod lifetime;
 mod record;
+mod upgraded;
 mod well_known;
 
 use std::net::IpAddr;
@@ -11,15 +12,17 @@ use http::header::{ORIGIN, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::sync::watch;
 
 use crate::authenticate::{Authenticator, Caller, Credentialed, Notes};
 use crate::authorize::authorize;
 use crate::clock::{Clock, UnixTime};
-use crate::forward::{self, Outgoing, Pools};
+use crate::forward::{self, Outgoing, Pools, Tunnel};
 use crate::http::body::{BodyLimits, LimitedBody, drain};
 use crate::http::deadline::Activity;
 use crate::http::headers::{ReservedNames, section_bytes};
 use crate::http::target::Target;
+use crate::http::upgrade::{self, Upgrade};
 use crate::http::{Body, cors};
 use crate::inbound::{self, Endpoint, Inbound, Received};
 use crate::observe::exchange::UpstreamNotes;
@@ -31,6 +34,8 @@ use crate::tls::certificates::Served;
 use crate::verdict::Trace;
 use lifetime::StreamKind;
 use record::Recorder;
+use upgraded::Carried;
+pub(crate) use upgraded::Upgraded;
 
 /// What all requests share.
 pub(crate) struct Gateway {
@@ -78,6 +83,9 @@ pub(crate) struct Downstream {
     pub(crate) peer: IpAddr,
     pub(crate) served: Option<Arc<Served>>,
     pub(crate) activity: Arc<Activity>,
+    pub(crate) upgraded: Upgraded,
+    /// Whether the gateway ends.
+    pub(crate) draining: watch::Receiver<bool>,
 }
 
 /// Where a request has got to, for the refusal of what stops it.
@@ -86,6 +94,10 @@ struct Progress {
     route: Option<Arc<Route>>,
     rule: Option<usize>,
     now: UnixTime,
+    /// What the client asks for.
+    upgrade: Option<Upgrade>,
+    /// What its connection, or its stream, goes on with.
+    tunnel: Option<Tunnel>,
 }
 
 impl Progress {
@@ -105,7 +117,9 @@ impl Gateway {
         let front = &downstream.front;
         let gateway = &downstream.lane.gateway;
         let now = gateway.clock.now();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let upgrade = upgrade::asked(&mut parts, !http_body::Body::is_end_stream(&body));
+        let client = parts.extensions.remove();
         let exchange = Exchange::begin(now, front.id.0, downstream.peer, &parts.method);
         let mut recorder = Recorder::new(Arc::clone(&downstream.lane), exchange, in_flight);
         let mut progress = Progress {
@@ -113,6 +127,8 @@ impl Gateway {
             route: None,
             rule: None,
             now,
+            upgrade,
+            tunnel: None,
         };
         let answer = gateway
             .decide(&downstream, &parts, body, &mut progress, &mut recorder)
@@ -133,8 +149,25 @@ impl Gateway {
             };
             reject::respond(&rejection, &setting)
         });
+        let tunnel = progress.tunnel.take();
         let decided = (&*progress.policy, progress.route.as_deref());
-        recorder.finish(response, parts.uri, decided)
+        let Some((tunnel, client)) = tunnel.zip(client) else {
+            return recorder.finish(response, parts.uri, decided);
+        };
+        recorder.answered(&response, parts.uri);
+        let carrying = upgraded::carry(Carried {
+            client,
+            tunnel,
+            life: recorder.life(StreamKind::Upgraded, decided),
+            draining: downstream.draining.clone(),
+            recorder,
+        });
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            downstream.upgraded.put(Box::pin(carrying));
+        } else {
+            tokio::spawn(carrying);
+        }
+        response
     }
 
     /// The stages in their order. A body that was not used up is drained.
@@ -182,6 +215,8 @@ impl Gateway {
             }
         };
         let route = progress.route.as_deref().ok_or(Rejection::Internal)?;
+        let asked = progress.upgrade.take();
+        let upgrade = asked.filter(|upgrade| route.upgrades.contains(&upgrade.protocol));
         let outgoing = Outgoing {
             method: &parts.method,
             uri: &parts.uri,
@@ -192,6 +227,10 @@ impl Gateway {
             route,
             permit: &permit,
             reserved: &self.reserved,
+            upgrade: upgrade.map(|upgrade| {
+                let key = Outgoing::handshake_key(&upgrade);
+                (upgrade, key)
+            }),
         };
         let started = tokio::time::Instant::now();
         let uploads = !http_body::Body::is_end_stream(&body);
@@ -222,6 +261,7 @@ impl Gateway {
                 let status = forwarded.response.status().as_u16();
                 recorder.exchange.upstream =
                     notes(Some(status), forwarded.upstream_took, forwarded.retries);
+                progress.tunnel = forwarded.tunnel;
                 Ok(forwarded.response)
             }
             Err(not) => {
@@ -278,6 +318,11 @@ impl Gateway {
             *response.status_mut() = StatusCode::NO_CONTENT;
             *response.headers_mut() = cors.preflight(parts.headers.get(ORIGIN));
             return Ok(Next::Answered(response));
+        }
+        // A stream that is not upgraded would be answered as if it were.
+        let upgrade = progress.upgrade.as_ref().filter(|it| it.of_stream);
+        if upgrade.is_some_and(|upgrade| !route.upgrades.contains(&upgrade.protocol)) {
+            return Err(Rejection::MethodNotAllowed);
         }
         let rule = route
             .rule(&parts.method)

@@ -93,6 +93,17 @@ impl Recorder {
         self.exchange.cause = Some(why.to_owned());
     }
 
+    /// A stream was ended before its end.
+    pub(super) fn stream_ended(&mut self, end: StreamEnd) {
+        let cause = match end {
+            StreamEnd::Draining => "the gateway ends",
+            StreamEnd::Expired => "the token has expired meanwhile",
+            StreamEnd::Revoked => "the token was revoked meanwhile",
+        };
+        self.exchange.cause = Some(cause.to_owned());
+        self.exchange.stream_ended = Some(end);
+    }
+
     fn wanted(&self) -> bool {
         let audit = &self.lane.gateway.audit;
         audit.wants(self.exchange.outcome(), self.exchange.at)
@@ -120,6 +131,15 @@ impl Recorder {
         }
     }
 
+    /// There is an answer.
+    pub(super) fn answered(&mut self, response: &Response<Body>, uri: Uri) {
+        self.exchange.uri = uri;
+        if self.exchange.status == 0 {
+            self.exchange.status = response.status().as_u16();
+        }
+        self.wants_line = Some(self.wanted());
+    }
+
     /// Ties the record to the end of the response's body.
     pub(super) fn finish(
         mut self,
@@ -127,11 +147,7 @@ impl Recorder {
         uri: Uri,
         decided: Decided<'_>,
     ) -> Response<Body> {
-        self.exchange.uri = uri;
-        if self.exchange.status == 0 {
-            self.exchange.status = response.status().as_u16();
-        }
-        self.wants_line = Some(self.wanted());
+        self.answered(&response, uri);
         if !matches!(response.body(), Body::Streamed(_)) {
             return response;
         }
@@ -165,6 +181,15 @@ impl Drop for Recorder {
     }
 }
 
+impl From<&Ended> for StreamEnd {
+    fn from(ended: &Ended) -> Self {
+        match ended {
+            Ended::Revoked(_) => Self::Revoked,
+            Ended::Expired(_) => Self::Expired,
+        }
+    }
+}
+
 /// What the line says of a token whose signature holds.
 fn note_token(exchange: &mut Exchange, principal: &Principal) {
     let token = &mut exchange.token;
@@ -190,15 +215,15 @@ struct Recorded {
 impl Recorded {
     /// The token's life is over: what follows is not for its holder any more.
     fn ended(&mut self, ended: &Ended) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let (error, end) = match ended {
-            Ended::Revoked(_) => (BodyError::Revoked, StreamEnd::Revoked),
-            Ended::Expired(_) => (BodyError::Expired, StreamEnd::Expired),
+        let error = match ended {
+            Ended::Revoked(_) => BodyError::Revoked,
+            Ended::Expired(_) => BodyError::Expired,
         };
+        let end = StreamEnd::from(ended);
         let endless = http_body::Body::size_hint(&self.body).exact().is_none();
         self.body = Body::Empty;
         self.lifetime = None;
-        self.recorder.exchange.cause = Some(error.to_string());
-        self.recorder.exchange.stream_ended = Some(end);
+        self.recorder.stream_ended(end);
         Poll::Ready(match self.kind {
             StreamKind::Grpc => Some(Ok(Frame::trailers(grpc::trailers(end.reason())))),
             StreamKind::Events if endless && end == StreamEnd::Expired => None,

@@ -9,5 +9,6 @@ pub(crate) mod headers;
 pub(crate) mod host;
 pub(crate) mod serve;
 pub(crate) mod target;
+pub(crate) mod upgrade;
 
 pub(crate) use body::{Body, BodyError};

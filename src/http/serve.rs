@@ -119,7 +119,8 @@ where
             let connection = http1::Builder::new()
                 .max_buf_size((2 * limits.header_bytes + limits.target_bytes).max(BUFFER_MIN))
                 .max_headers(HEADER_FIELDS_MAX)
-                .serve_connection(stream, service);
+                .serve_connection(stream, service)
+                .with_upgrades();
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 biased;
@@ -138,6 +139,7 @@ where
                 .max_header_list_size(list_size)
                 .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
                 .max_send_buf_size(SEND_BUFFER_MAX)
+                .enable_connect_protocol()
                 .serve_connection(stream, service);
             let mut connection = std::pin::pin!(connection);
             tokio::select! {

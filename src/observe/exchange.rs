@@ -97,16 +97,19 @@ pub(crate) struct UpstreamNotes {
 /// Why a stream was ended before its end: the `cause` of `streams_closed_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamEnd {
+    /// The gateway ends.
+    Draining,
     Expired,
     Revoked,
 }
 
 impl StreamEnd {
-    pub(crate) const ALL: [Self; 2] = [Self::Expired, Self::Revoked];
+    pub(crate) const ALL: [Self; 3] = [Self::Draining, Self::Expired, Self::Revoked];
 
     /// What a caller is told.
     pub(crate) const fn reason(self) -> Reason {
         match self {
+            Self::Draining => Reason::Draining,
             Self::Expired => Reason::TokenExpired,
             Self::Revoked => Reason::TokenRevoked,
         }
@@ -114,6 +117,7 @@ impl StreamEnd {
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Draining => "draining",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
         }

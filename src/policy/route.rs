@@ -29,6 +29,8 @@ pub(crate) struct Route {
     pub(crate) authorization: Authorization,
     pub(crate) disclosure: Disclosure,
     pub(crate) encoded_slashes: bool,
+    /// Protocols, in lower case, that a connection may be upgraded to.
+    pub(crate) upgrades: Vec<Box<str>>,
     /// What stays open ends with its token.
     pub(crate) end_streams: bool,
     /// Refuse with 503 while the list of revocations may lack some.

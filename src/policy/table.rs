@@ -181,6 +181,7 @@ mod tests {
                 disclosure: Disclosure::Full,
                 encoded_slashes: false,
                 end_streams: true,
+                upgrades: Vec::new(),
                 revocations_required: false,
                 identity: vec![],
                 cors: None,

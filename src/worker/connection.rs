@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::{Drain, Listener};
-use crate::gateway::{Downstream, Gateway, Lane};
+use crate::gateway::{Downstream, Gateway, Lane, Upgraded};
 use crate::http::deadline::{Activity, Timed};
 use crate::http::serve::{Farewell, Protocol, serve};
 use crate::listen::admission::Admitted;
@@ -64,7 +64,10 @@ impl Connection {
             peer: self.peer,
             served,
             activity,
+            upgraded: Upgraded::default(),
+            draining: self.drain.signal.clone(),
         });
+        let upgraded = Arc::clone(&downstream);
         let activity = Arc::clone(&downstream.activity);
         let answer = move |request| Gateway::answer(Arc::clone(&downstream), request);
         let drained = async {
@@ -81,6 +84,10 @@ impl Connection {
         let end = serve(stream, protocol, self.listener.messages, answer, drained).await;
         if let Err(error) = end {
             self.listener.counts.protocol_error(error);
+        }
+        // Whoever speaks something else now has a place among the connections all the same.
+        if let Some(carrying) = upgraded.upgraded.take() {
+            carrying.await;
         }
     }
 }

@@ -39,3 +39,4 @@ mod revocation;
 mod revocation_kept;
 mod smuggling;
 mod upstreams;
+mod websocket;

@@ -27,14 +27,21 @@ pub(super) struct Head {
 }
 
 /// Reads a head from the front of `incoming`, if all of it is there, and takes it off. Interim
-/// responses (1xx) are dropped.
+/// responses (1xx) are dropped, but for 101 where an upgrade was asked for.
 ///
 /// # Errors
 /// The bytes are no head, or one that cannot be framed safely.
-pub(super) fn read(incoming: &mut BytesMut, method: &Method) -> Result<Option<Head>, ForwardError> {
+pub(super) fn read(
+    incoming: &mut BytesMut,
+    method: &Method,
+    upgrades: bool,
+) -> Result<Option<Head>, ForwardError> {
     loop {
         match read_one(incoming, method)? {
             Some(head) if head.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                if upgrades {
+                    return Ok(Some(head));
+                }
                 return Err(ForwardError::Invalid("it switches protocols unasked"));
             }
             Some(head) if head.response.status().is_informational() => {}
@@ -199,7 +206,7 @@ mod tests {
 
     fn decoder_of(text: &str, method: &Method) -> Result<Decoder, ForwardError> {
         let mut bytes = BytesMut::from(text);
-        read(&mut bytes, method).map(|head| head.expect("whole").decoder)
+        read(&mut bytes, method, false).map(|head| head.expect("whole").decoder)
     }
 
     #[test]
@@ -265,7 +272,7 @@ mod tests {
         let mut bytes = BytesMut::from(
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx",
         );
-        let head = read(&mut bytes, &Method::GET)
+        let head = read(&mut bytes, &Method::GET, false)
             .expect("valid")
             .expect("whole");
         assert_eq!(head.response.status(), StatusCode::OK);
@@ -288,7 +295,7 @@ mod tests {
             ),
         ] {
             let mut bytes = BytesMut::from(text);
-            let head = read(&mut bytes, &Method::GET)
+            let head = read(&mut bytes, &Method::GET, false)
                 .expect("valid")
                 .expect("whole");
             assert_eq!(head.keep_alive, keep, "{text}");
@@ -301,6 +308,6 @@ mod tests {
         while bytes.len() <= HEAD_BYTES_MAX {
             bytes.extend_from_slice(b"a: b\r\n");
         }
-        assert!(read(&mut bytes, &Method::GET).is_err());
+        assert!(read(&mut bytes, &Method::GET, false).is_err());
     }
 }

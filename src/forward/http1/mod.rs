@@ -5,4 +5,4 @@ mod framing;
 mod head;
 mod transfer;
 
-pub(super) use transfer::Transfer;
+pub(super) use transfer::{Answer, Transfer};

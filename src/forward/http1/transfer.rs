@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use http_body::Body as _;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
@@ -29,10 +29,19 @@ const HEAD_READ: usize = 4 * 1024;
 /// What is read at once of a long body.
 const BODY_READ: usize = 64 * 1024;
 
+/// What an upstream answers.
+#[derive(Debug)]
+pub(in crate::forward) enum Answer {
+    Response(Response<Body>),
+    /// 101: from here on the connection speaks something else.
+    Switched(Response<()>, Connection),
+}
+
 /// A request on its way.
 #[derive(Debug)]
 pub(in crate::forward) struct Transfer {
     connection: Connection,
+    upgrades: bool,
     /// Bytes of `connection.outgoing` that are written.
     written: usize,
     /// Bytes that went out in all: as long as that grows, the upstream is not too slow.
@@ -51,14 +60,16 @@ pub(in crate::forward) struct Transfer {
 }
 
 impl Transfer {
-    /// A request whose head is in `connection.outgoing`.
+    /// A request whose head is in `connection.outgoing`; `upgrades`: it asks for an upgrade.
     pub(in crate::forward) const fn new(
         connection: Connection,
         upload: Option<LimitedBody>,
         framing: Framing,
+        upgrades: bool,
     ) -> Self {
         Self {
             connection,
+            upgrades,
             written: 0,
             sent: 0,
             chunk: Bytes::new(),
@@ -83,13 +94,16 @@ impl Transfer {
         method: &Method,
         wait_max: Duration,
         now: Instant,
-    ) -> Result<Response<Body>, ForwardError> {
+    ) -> Result<Answer, ForwardError> {
         let mut deadline = now + wait_max;
         let head = std::future::poll_fn(|context| {
             self.poll_response(context, method, wait_max, &mut deadline)
         })
         .await?;
-        Ok(self.into_response(head))
+        if head.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Answer::Switched(head.response, self.connection));
+        }
+        Ok(Answer::Response(self.into_response(head)))
     }
 
     fn poll_response(
@@ -116,7 +130,7 @@ impl Transfer {
             }
         }
         loop {
-            if let Some(head) = head::read(&mut self.connection.incoming, method)? {
+            if let Some(head) = head::read(&mut self.connection.incoming, method, self.upgrades)? {
                 return Poll::Ready(Ok(head));
             }
             match self.poll_read(context, HEAD_READ) {

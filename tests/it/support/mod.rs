@@ -5,6 +5,7 @@ pub mod double;
 pub mod gateway;
 pub mod issuer;
 pub mod log;
+pub mod node;
 pub mod openid;
 pub mod process;
 pub mod program;

@@ -1,32 +1,26 @@
 //! A real OpenID provider: the npm package `oidc-provider` on node, installed by `.ci/run`.
 
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
+use super::node::{Node, Script};
 use super::process::free_port;
 use super::program;
 
 /// The programs that it takes.
 pub struct Programs {
-    node: PathBuf,
+    node: Node,
     pub curl: PathBuf,
 }
 
 impl Programs {
     /// `None` if one is missing, which is said.
     pub fn find(test: &str) -> Option<Self> {
-        let node = program::find(test, "node")?;
+        let node = Node::find(test, &["oidc-provider", "openid-client"])?;
         let curl = program::find(test, "curl")?;
-        for package in ["oidc-provider", "openid-client"] {
-            if !modules().join("node_modules").join(package).is_dir() {
-                let what = format!("the npm package {package} under target/oidc-provider");
-                program::missing(test, &what);
-                return None;
-            }
-        }
         Some(Self { node, curl })
     }
 
@@ -43,35 +37,16 @@ impl Programs {
     }
 
     /// A web application of a provider, which gives tokens up at a URI.
-    pub fn application(
-        &self,
-        provider: &OpenId,
-        revocation: &str,
-        certificate: &Path,
-    ) -> Application {
-        let mut child = self
-            .script("client.mjs")
+    pub fn application(&self, provider: &OpenId, revocation: &str, certificate: &Path) -> Script {
+        let mut command = self.node.script("client.mjs");
+        let command = command
             .args([&provider.base(), revocation])
-            .env("NODE_EXTRA_CA_CERTS", certificate)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("node runs");
-        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        Application { child, lines }
-    }
-
-    fn script(&self, name: &str) -> Command {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut command = Command::new(&self.node);
-        command
-            .arg(root.join("tests/provider").join(name))
-            .arg(modules());
-        command
+            .env("NODE_EXTRA_CA_CERTS", certificate);
+        Script::start(command)
     }
 
     fn run(&self, port: u16, keys: &Path, issuer: &str, more: impl FnOnce(&mut Command)) -> OpenId {
-        let mut command = self.script("provider.mjs");
+        let mut command = self.node.script("provider.mjs");
         command.arg(port.to_string()).arg(keys).arg(issuer);
         more(&mut command);
         let mut child = command
@@ -132,33 +107,6 @@ impl Programs {
     }
 }
 
-/// A web application that runs.
-pub struct Application {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Application {
-    /// The next line that it writes.
-    pub fn line(&mut self) -> String {
-        self.lines.next().expect("a line").expect("text")
-    }
-
-    /// Has it do something, to the end.
-    pub fn does(&mut self, what: &str) {
-        let input = self.child.stdin.as_mut().expect("a pipe");
-        writeln!(input, "{what}").expect("room");
-        assert_eq!(self.line(), "done");
-    }
-}
-
-impl Drop for Application {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A provider that runs.
 pub struct OpenId {
     child: Child,
@@ -179,8 +127,4 @@ impl Drop for OpenId {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn modules() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/oidc-provider")
 }

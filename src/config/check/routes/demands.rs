@@ -8,10 +8,34 @@ use crate::config::raw::{Node, Value};
 use crate::config::suggest::nearest;
 use crate::http::cors::{Cors, EXPOSED_ALWAYS};
 use crate::http::headers::{ends_here, is_forwarding_claim};
+use crate::http::upgrade::{WEBSOCKET, is_protocol};
 use crate::oauth::scope::is_scope_token;
 use crate::policy::{ClaimRule, MethodSet, Requirement};
 
 impl Parts<'_> {
+    /// What connections may be upgraded to.
+    pub(super) fn upgrades(&self, checker: &mut Checker<'_>) -> Vec<Box<str>> {
+        let Some(texts) = self.node.texts("upgrades") else {
+            return vec![WEBSOCKET.into()];
+        };
+        let mut upgrades = Vec::new();
+        for (text, span) in texts {
+            let name = text.to_ascii_lowercase();
+            let what = &self.what;
+            if !is_protocol(text) {
+                let message = format!("`upgrades` of {what}: `{text}` is no protocol");
+                checker.error("BW0104", message, span);
+            } else if name == "h2c" || name.starts_with("http/") || name.starts_with("tls/") {
+                let message = format!(
+                    "`upgrades` of {what}: `{text}` would carry requests that nobody checks"
+                );
+                checker.error("BW0110", message, span);
+            }
+            upgrades.push(name.into());
+        }
+        upgrades
+    }
+
     pub(super) fn methods(&self, node: &Node, checker: &mut Checker<'_>) -> MethodSet {
         let Some(texts) = node.texts("methods") else {
             return MethodSet::Any;

@@ -108,6 +108,7 @@ impl Parts<'_> {
         let introspection = self.introspection(access.as_ref(), checker);
         let rules = self.rules(matches!(access, Some(Access::Open)), checker);
         let identity = self.identity(checker);
+        let upgrades = self.upgrades(checker);
         let cors = node.table("cors").map(|cors| self.cors(cors, checker));
         Some(Placement {
             route: Arc::new(Route {
@@ -126,6 +127,7 @@ impl Parts<'_> {
                     Some("reason") => Disclosure::Reason,
                     _ => Disclosure::Full,
                 },
+                upgrades,
                 end_streams: node.flag("end_streams"),
                 revocations_required: node.flag("revocations_required"),
                 encoded_slashes: node.text("encoded_slashes").as_deref() == Some("allow"),

@@ -1,0 +1,78 @@
+//! A connection, or a stream of one, that was upgraded: carried as long as its token lives.
+
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
+
+use super::record::Recorder;
+use crate::authenticate::Life;
+use crate::forward::Tunnel;
+use crate::observe::exchange::StreamEnd;
+
+type Carrying = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What an HTTP/1.1 connection goes on with when its last response was 101.
+#[derive(Default)]
+pub(crate) struct Upgraded(Mutex<Option<Carrying>>);
+
+impl std::fmt::Debug for Upgraded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Upgraded")
+    }
+}
+
+impl Upgraded {
+    pub(super) fn put(&self, carrying: Carrying) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(carrying);
+    }
+
+    /// To be awaited once the connection is done with HTTP.
+    pub(crate) fn take(&self) -> Option<Carrying> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What is needed to carry one.
+pub(super) struct Carried {
+    pub(super) client: OnUpgrade,
+    pub(super) tunnel: Tunnel,
+    /// `None`: it may outlive its token, or there is none.
+    pub(super) life: Option<Life>,
+    pub(super) draining: watch::Receiver<bool>,
+    pub(super) recorder: Recorder,
+}
+
+/// Carries it to its end, and writes the record.
+pub(super) async fn carry(carried: Carried) {
+    let Carried {
+        client,
+        tunnel,
+        life,
+        mut draining,
+        mut recorder,
+    } = carried;
+    let Ok(client) = client.await else {
+        return;
+    };
+    let ended = async move {
+        let drained = async {
+            if draining.wait_for(|draining| *draining).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        match life {
+            None => drained.await,
+            Some(life) => tokio::select! {
+                ended = life.over() => return StreamEnd::from(&ended),
+                () = drained => {}
+            },
+        }
+        StreamEnd::Draining
+    };
+    if let Some(end) = tunnel.run(TokioIo::new(client), ended).await {
+        recorder.stream_ended(end);
+    }
+}
