@@ -243,7 +243,8 @@ fn what_is_no_change_stops_nobody() {
         revoke(&one, json!({ "issuer": "main", "jti": "token-1" })).await;
         eventually("the revocation", async || status(&two, &token).await == 401).await;
         let unreadable = "bearward_revocation_feed_unreadable_total";
-        assert!(two.metric(unreadable).await >= 3.0);
+        // After the first the whole list is compared, which leaves the other entries behind.
+        assert!(two.metric(unreadable).await >= 1.0);
         // Nor does it one who comes later and reads the list.
         let three = gateway();
         three.ready().await;
