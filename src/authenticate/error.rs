@@ -110,7 +110,7 @@ pub(crate) enum AuthenticationError {
     WrongAudience,
     #[error("a list of revocations was lost and the route demands it")]
     RevocationsUnavailable,
-    #[error("revoked")]
+    #[error("revoked by its {} at {}", .0.by.name(), .0.at.rfc3339())]
     Revoked(revocation::Revoked),
 }
 

@@ -13,7 +13,7 @@ use super::Outcome;
 use super::admin_client::{AdminArguments, AdminClient};
 use super::output::{Code, Failure, data, say};
 use super::token::read_token;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::observe::{hex, shown};
 use crate::revocation::{Kind, fingerprint};
 
@@ -113,7 +113,7 @@ pub(super) enum RevocationsCommand {
     /// Add the JSON lines of a file, as they were exported.
     #[command(after_help = "Example: bearward revocations import revocations.jsonl")]
     Import {
-        /// The file.
+        /// The file, or `-` for standard input.
         file: PathBuf,
         #[command(flatten)]
         admin: AdminArguments,
@@ -190,6 +190,7 @@ pub(super) fn revoke(arguments: &RevokeArguments) -> Outcome {
             "It kills tokens that are made from now on too; `--issued-before now` would let them in.",
         );
     }
+    say_what_differs(arguments, &answer, SystemClock.now());
     // What is configured is shown by its name.
     if issuer_shown(&answer).is_some_and(|issuer| issuer.contains("://")) {
         say("No configured issuer has this identifier: until one does, it hits no token.");
@@ -237,7 +238,10 @@ pub(super) fn revocations(command: &RevocationsCommand) -> Outcome {
                 }
                 match answer.get("next").and_then(Value::as_str) {
                     Some(next) => path = format!("{REVOCATIONS}?before={next}"),
-                    None => break,
+                    None => {
+                        say_if_feed_is_down(&answer);
+                        break;
+                    }
                 }
             }
         }
@@ -268,7 +272,12 @@ pub(super) fn revocations(command: &RevocationsCommand) -> Outcome {
             }
         }
         RevocationsCommand::Import { file, admin } => {
-            let text = std::fs::read_to_string(file).map_err(|error| {
+            let text = if file.as_os_str() == "-" {
+                std::io::read_to_string(std::io::stdin())
+            } else {
+                std::fs::read_to_string(file)
+            };
+            let text = text.map_err(|error| {
                 let message = format!("{} cannot be read: {error}", file.display());
                 Failure::new(Code::Usage, message)
             })?;
@@ -314,6 +323,31 @@ fn import(client: &AdminClient, text: &str) -> Result<(), Failure> {
 fn warn_of_feed(answer: &Value) {
     if answer.get("feed") == Some(&json!("disconnected")) {
         say("The feed is down: the other replicas will know it when it is back.");
+    }
+}
+
+/// A list that others have changed meanwhile must not look like all there is.
+fn say_if_feed_is_down(answer: &Value) {
+    if answer.get("feed") == Some(&json!("disconnected")) {
+        let why = answer.get("feed_error").and_then(Value::as_str);
+        let why = why.map_or_else(|| "it was not reached yet".to_owned(), safe);
+        say(&format!(
+            "The feed is down: {why}. What the other replicas revoked since is not in this list."
+        ));
+    }
+}
+
+/// What is not as it was asked for.
+fn say_what_differs(arguments: &RevokeArguments, answer: &Value, now: UnixTime) {
+    let time = |name: &str| answer.get(name)?.as_str().and_then(UnixTime::parse_rfc3339);
+    let asked = arguments.until.as_deref().and_then(UnixTime::parse_rfc3339);
+    if let (Some(asked), Some(until)) = (asked, time("until"))
+        && until > asked
+    {
+        say("It is kept longer than --until says: tokens that it kills may live that long.");
+    }
+    if time("issued_before").is_some_and(|cut| cut > now) {
+        say("--issued-before lies in the future: until then new tokens are refused too.");
     }
 }
 

@@ -197,7 +197,7 @@ pub(super) const KEYS: &[Key] = &[
     key("upstreams", Kind::Named, "The services behind the gateway; at least one."),
     key("upstreams.*", Kind::Table, "One upstream."),
     key("upstreams.*.servers", Kind::Texts, "Its servers, as `http://host:port` or, all of them, `https://host:port`; required."),
-    with("upstreams.*.protocol", Kind::Word(&["http/1.1"]), "http/1.1", "What the server speaks."),
+    with("upstreams.*.protocol", Kind::Word(&["http/1.1", "h2", "auto"]), "http/1.1", "What the servers speak; `auto` is settled by TLS. gRPC needs `h2`."),
     with("upstreams.*.host", Kind::Word(&["client", "upstream"]), "client", "Which `Host` the server sees: what the client asked for, or its own."),
     with("upstreams.*.balance", Kind::Word(&["round_robin", "least_requests", "hash"]), "least_requests", "How one of several is chosen: in turn; of two at random the one with fewer requests; or the same for the same value of `hash_on`."),
     key("upstreams.*.hash_on", Kind::Text, "What `hash` is of: `claim:NAME` or `header:NAME`."),

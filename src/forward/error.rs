@@ -17,6 +17,8 @@ pub(crate) enum ForwardError {
     },
     #[error("the upstream's response is not valid: {0}")]
     Invalid(&'static str),
+    #[error("a gRPC call needs an upstream with `protocol = \"h2\"`")]
+    NeedsHttp2,
     #[error("no connection to the upstream came free")]
     Overloaded,
     #[error("the client's body failed: {0}")]
@@ -30,7 +32,9 @@ impl ForwardError {
             Self::Unreachable => Reason::UpstreamUnreachable,
             Self::Timeout => Reason::UpstreamTimeout,
             Self::Reset { .. } | Self::Body(BodyError::UpstreamReset) => Reason::UpstreamReset,
-            Self::Invalid(_) | Self::Body(BodyError::UpstreamInvalid) => Reason::UpstreamInvalid,
+            Self::Invalid(_) | Self::NeedsHttp2 | Self::Body(BodyError::UpstreamInvalid) => {
+                Reason::UpstreamInvalid
+            }
             Self::Overloaded => Reason::Overloaded,
             Self::Body(BodyError::TooLarge) => Reason::BodyTooLarge,
             Self::Body(BodyError::Stalled) => Reason::RequestTimeout,

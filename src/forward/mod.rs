@@ -5,10 +5,12 @@
 //! connection, and refuses a response that could be framed in more than one way. hyper's client
 //! costs 2.6 µs more a request and reads more than it should.
 
+mod attempt;
 mod balance;
 mod error;
 mod health;
 mod http1;
+mod http2;
 mod identity;
 mod pool;
 mod probe;
@@ -30,6 +32,7 @@ use crate::http::headers::ReservedNames;
 use crate::http::upgrade::Upgrade;
 use crate::policy::{Authorization, Route};
 
+use attempt::{Blame, Load};
 use balance::ServerSet;
 pub(crate) use error::ForwardError;
 use http1::Answer;
@@ -38,7 +41,7 @@ pub(crate) use probe::is_well;
 pub(crate) use tunnel::Tunnel;
 pub(crate) use upstream::{
     Balance, HashKey, HealthProbe, HostHeader, SERVERS_MAX, Server, ServerPlace, Upstream,
-    UpstreamLimits, UpstreamTls,
+    UpstreamLimits, UpstreamProtocol, UpstreamTls,
 };
 
 /// What is sent on, apart from the body.
@@ -53,6 +56,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) route: &'a Route,
     pub(crate) permit: &'a Permit,
     pub(crate) reserved: &'a ReservedNames,
+    /// It is a gRPC call, whose end is told in trailers.
+    pub(crate) is_grpc: bool,
     /// An upgrade that the route allows, with the key of its handshake where that is ours.
     pub(crate) upgrade: Option<(Upgrade, String)>,
 }
@@ -93,8 +98,11 @@ pub(crate) async fn forward(
     };
     let upstream = balancer.upstream();
     let has_body = !http_body::Body::is_end_stream(&body);
-    let replayable = !has_body && outgoing.method.is_safe();
-    let mut body = Some(body);
+    let mut load = Load {
+        body: Some(body),
+        has_body,
+        replayable: !has_body && outgoing.method.is_safe(),
+    };
     let mut retries = 0;
     let mut tried = ServerSet::default();
     let mut now = started;
@@ -104,53 +112,27 @@ pub(crate) async fn forward(
         let Some(pool) = balancer.choose(outgoing, now, tried) else {
             return failed(why, retries);
         };
-        let server = pool.server();
-        let failure = match pool.connection(now).await {
-            Err(error) => {
-                // Nothing was sent.
-                tried.insert(pool.place());
-                if error != ForwardError::Overloaded {
-                    note_failure(upstream, server, error);
-                }
-                Failure { error, again: true }
+        let failure = match attempt::attempt(pool, outgoing, &mut load, now).await {
+            Ok(answer) => {
+                pool.server().health.answered();
+                return match outgoing.finished(answer) {
+                    Ok((response, tunnel)) => Ok(Forwarded {
+                        response,
+                        upstream_took: started.elapsed(),
+                        retries,
+                        tunnel,
+                    }),
+                    Err(error) => failed(error, retries),
+                };
             }
-            Ok(mut connection) => {
-                let reused = connection.reused();
-                let framing = request::framing(outgoing, body.as_ref());
-                let host = (upstream.host, &**server);
-                request::write_head(&mut connection.outgoing, outgoing, host, framing);
-                let upload = if has_body { body.take() } else { None };
-                let upgrades = outgoing.upgrade.is_some();
-                let transfer = http1::Transfer::new(connection, upload, framing, upgrades);
-                let limit = upstream.limits.response_max;
-                match transfer.response(outgoing.method, limit, now).await {
-                    Ok(answer) => {
-                        server.health.answered();
-                        let (response, tunnel) = match outgoing.finished(answer) {
-                            Ok(finished) => finished,
-                            Err(error) => return failed(error, retries),
-                        };
-                        return Ok(Forwarded {
-                            response,
-                            upstream_took: started.elapsed(),
-                            retries,
-                            tunnel,
-                        });
-                    }
-                    Err(error) => {
-                        let lost = error == ForwardError::Reset { nothing_came: true };
-                        // A kept connection that the server closed while the request was on its way
-                        // says nothing about the server.
-                        if !(lost && reused) {
-                            tried.insert(pool.place());
-                            note_failure(upstream, server, error);
-                        }
-                        let again = lost && replayable;
-                        Failure { error, again }
-                    }
-                }
-            }
+            Err(failure) => failure,
         };
+        if failure.blame != Blame::Nobody {
+            tried.insert(pool.place());
+        }
+        if failure.blame == Blame::Server {
+            note_failure(upstream, pool.server(), failure.error);
+        }
         why = failure.error;
         if !failure.again || retries >= upstream.limits.retries || !balancer.spend() {
             return failed(why, retries);
@@ -160,18 +142,8 @@ pub(crate) async fn forward(
     }
 }
 
-/// An attempt that failed.
-struct Failure {
-    error: ForwardError,
-    /// Another may be made.
-    again: bool,
-}
-
-/// Notes what a server did not do. What the client did is not its fault.
+/// Notes what a server did not do.
 fn note_failure(upstream: &Upstream, server: &Server, error: ForwardError) {
-    if matches!(error, ForwardError::Body(_)) {
-        return;
-    }
     if server.health.failed(Instant::now()) {
         let (upstream, server) = (&*upstream.name, &*server.label);
         tracing::warn!(

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::balance::Balancer;
 use super::stream::Stream;
-use super::{ForwardError, Server, Upstream};
+use super::{ForwardError, Server, Upstream, UpstreamProtocol, http2};
 use crate::http::deadline::LazyTimer;
 use crate::policy::UpstreamId;
 
@@ -38,6 +38,7 @@ pub(crate) struct Pool {
     open: AtomicUsize,
     waiting: AtomicUsize,
     idle: Mutex<Vec<Connection>>,
+    http2: http2::Connections,
     freed: Notify,
 }
 
@@ -55,9 +56,17 @@ pub(super) struct Connection {
     slot: Slot,
 }
 
-/// One of the connections that a pool may have open; given back when it is dropped.
+/// What a request is sent by.
 #[derive(Debug)]
-struct Slot(Arc<Pool>);
+pub(super) enum Lease {
+    Http1(Connection),
+    Http2(http2::Lease, Slot),
+}
+
+/// One of the connections that a pool may have open, or of the requests that may be under way over
+/// HTTP/2; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Slot(Arc<Pool>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
@@ -87,7 +96,10 @@ impl Pools {
     /// Connections of this worker: how many are open to each server.
     pub(crate) fn open(&self) -> impl Iterator<Item = (&Arc<Upstream>, &Arc<Server>, usize)> {
         self.all().map(|pool| {
-            let open = pool.open.load(Ordering::Relaxed);
+            let open = match pool.http2.len() {
+                0 => pool.open.load(Ordering::Relaxed),
+                shared => shared,
+            };
             (&pool.upstream, &pool.server, open)
         })
     }
@@ -104,6 +116,7 @@ impl Pools {
             drop(idle);
             // Dropped outside the lock: a slot tells the pool.
             drop::<Vec<_>>(old);
+            pool.http2.close_old(&pool.upstream, now);
         }
     }
 }
@@ -118,8 +131,13 @@ impl Pool {
             open: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             idle: Mutex::new(Vec::new()),
+            http2: http2::Connections::default(),
             freed: Notify::new(),
         })
+    }
+
+    pub(super) const fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
     }
 
     pub(super) const fn server(&self) -> &Arc<Server> {
@@ -141,13 +159,10 @@ impl Pool {
         open.saturating_sub(idle) + self.waiting.load(Ordering::Relaxed)
     }
 
-    /// A connection to use: kept, new, or the next that comes free.
-    pub(super) async fn connection(
-        self: &Arc<Self>,
-        now: Instant,
-    ) -> Result<Connection, ForwardError> {
+    /// What to send a request by: a connection that was kept, is new, or comes free next.
+    pub(super) async fn lease(self: &Arc<Self>, now: Instant) -> Result<Lease, ForwardError> {
         if let Some(connection) = self.kept(now) {
-            return Ok(connection);
+            return Ok(Lease::Http1(connection));
         }
         match self.slot() {
             Some(slot) => self.connect(slot).await,
@@ -173,7 +188,7 @@ impl Pool {
         }
     }
 
-    async fn queue(self: &Arc<Self>) -> Result<Connection, ForwardError> {
+    async fn queue(self: &Arc<Self>) -> Result<Lease, ForwardError> {
         let waiting_max = self.open_max.saturating_mul(WAITING_PER_CONNECTION);
         let _place = Waiting::enter(self, waiting_max)?;
         let deadline = Instant::now() + self.upstream.limits.connect_max;
@@ -182,7 +197,7 @@ impl Pool {
             // Listen before looking, so that what comes free in between is not missed.
             freed.as_mut().enable();
             if let Some(connection) = self.kept(Instant::now()) {
-                return Ok(connection);
+                return Ok(Lease::Http1(connection));
             }
             if let Some(slot) = self.slot() {
                 return self.connect(slot).await;
@@ -223,13 +238,21 @@ impl Pool {
             .map(|_| Slot(Arc::clone(self)))
     }
 
-    async fn connect(&self, slot: Slot) -> Result<Connection, ForwardError> {
-        let limit: Duration = self.upstream.limits.connect_max;
-        let stream = tokio::time::timeout(limit, Stream::connect(&self.upstream, &self.server))
-            .await
-            .map_err(|_| ForwardError::Timeout)?
-            .map_err(|_| ForwardError::Unreachable)?;
-        Ok(Connection {
+    async fn connect(&self, slot: Slot) -> Result<Lease, ForwardError> {
+        let (upstream, server) = (&self.upstream, &self.server);
+        let stream = if upstream.protocol == UpstreamProtocol::Http1 {
+            let limit: Duration = upstream.limits.connect_max;
+            tokio::time::timeout(limit, Stream::connect(upstream, server))
+                .await
+                .map_err(|_| ForwardError::Timeout)?
+                .map_err(|_| ForwardError::Unreachable)?
+        } else {
+            match self.http2.lease(upstream, server).await? {
+                http2::Opened::Http2(lease) => return Ok(Lease::Http2(lease, slot)),
+                http2::Opened::Http1(stream) => stream,
+            }
+        };
+        Ok(Lease::Http1(Connection {
             stream,
             incoming: BytesMut::new(),
             outgoing: Vec::with_capacity(2048),
@@ -237,7 +260,7 @@ impl Pool {
             opened: Instant::now(),
             idle_since: None,
             slot,
-        })
+        }))
     }
 }
 

@@ -3,11 +3,14 @@
 //! One pass writes the client's fields without those that end at this hop, those that only a
 //! trusted proxy may claim, and every spelling of those that only Bearward may set; then ours.
 
-use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode, Version};
+use std::net::IpAddr;
 
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+
+use super::http2::Upload;
 use super::tunnel::handshake;
-use super::{ForwardError, HostHeader, Outgoing, Server, identity};
+use super::{ForwardError, HostHeader, Outgoing, Server, Upstream, identity};
 use crate::authenticate::Caller;
 use crate::http::Body;
 use crate::http::body::LimitedBody;
@@ -15,6 +18,9 @@ use crate::http::headers::{
     dashed_twin, ends_here, is_end_to_end, is_forwarding_claim, named_by_connection,
 };
 use crate::http::upgrade;
+
+/// The longest text of an address: IPv6 with an IPv4 tail.
+const ADDRESS_BYTES_MAX: usize = 45;
 
 /// How the request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +32,10 @@ pub(super) enum Framing {
 
 /// The framing of the outgoing request, from what the client's framing was found to be.
 pub(super) fn framing(outgoing: &Outgoing<'_>, body: Option<&LimitedBody>) -> Framing {
-    let Some(body) = body else {
-        return Framing::None;
-    };
+    body.map_or(Framing::None, |body| framing_of(outgoing, body))
+}
+
+fn framing_of(outgoing: &Outgoing<'_>, body: &impl http_body::Body) -> Framing {
     match http_body::Body::size_hint(body).exact() {
         // A length of zero that the client gave is passed on: some servers demand one for POST.
         Some(0) if outgoing.headers.contains_key(header::CONTENT_LENGTH) => Framing::Length(0),
@@ -46,38 +53,16 @@ pub(super) fn write_head(
     framing: Framing,
 ) {
     out.clear();
-    let headers = outgoing.headers;
     out.extend_from_slice(outgoing.method.as_str().as_bytes());
     out.push(b' ');
-    let target = outgoing
-        .uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
-    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(target(outgoing).as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-
-    let authority = authority(outgoing);
     let host = match host {
-        HostHeader::Client => authority,
+        HostHeader::Client => authority(outgoing),
         HostHeader::Upstream => server.authority.as_bytes(),
     };
     field(out, b"host", host);
-    let named = headers.contains_key(header::CONNECTION);
-    let mut cookies = 0;
-    for (name, value) in headers {
-        let dropped = named && !is_end_to_end(name) && named_by_connection(headers, name);
-        if dropped || is_ours(name, outgoing) {
-            continue;
-        }
-        if *name == header::COOKIE && outgoing.version == Version::HTTP_2 {
-            cookies += 1;
-            continue;
-        }
-        field(out, name.as_str().as_bytes(), value.as_bytes());
-    }
-    if cookies > 0 {
-        write_cookies(out, headers);
-    }
+    fields(outgoing, |name, value| field(out, name, value));
     match framing {
         Framing::None => {}
         Framing::Length(length) => field(out, b"content-length", length.to_string().as_bytes()),
@@ -90,15 +75,99 @@ pub(super) fn write_head(
             field(out, b"sec-websocket-key", key.as_bytes());
         }
     }
-    write_forwarded(out, outgoing, authority);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The outgoing request over HTTP/2.
+///
+/// # Errors
+/// It has none of the forms of one.
+pub(super) fn http2(
+    outgoing: &Outgoing<'_>,
+    upstream: &Upstream,
+    server: &Server,
+    upload: Upload,
+) -> Result<Request<Upload>, ForwardError> {
+    let malformed = ForwardError::Invalid("the request has no form in HTTP/2");
+    let authority = match upstream.host {
+        HostHeader::Client => authority(outgoing),
+        HostHeader::Upstream => server.authority.as_bytes(),
+    };
+    let uri = Uri::builder()
+        .scheme(if upstream.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        })
+        .authority(authority)
+        .path_and_query(target(outgoing))
+        .build();
+    let mut headers = HeaderMap::with_capacity(outgoing.headers.len() + 8);
+    fields(outgoing, |name, value| {
+        let name = HeaderName::from_bytes(name);
+        let value = HeaderValue::from_bytes(value);
+        // What came as a field is one.
+        if let (Ok(name), Ok(value)) = (name, value) {
+            headers.append(name, value);
+        }
+    });
+    if let Framing::Length(length) = framing_of(outgoing, &upload) {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    if outgoing.is_grpc {
+        // The one coding that HTTP/2 knows (RFC 9113 section 8.2.2); gRPC demands it.
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    let mut request = Request::new(upload);
+    *request.method_mut() = outgoing.method.clone();
+    *request.uri_mut() = uri.map_err(|_| malformed)?;
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+fn target<'a>(outgoing: &'a Outgoing<'_>) -> &'a str {
+    let target = outgoing.uri.path_and_query();
+    target.map_or("/", |target| target.as_str())
+}
+
+/// All fields that go upstream but for the host and those of the framing.
+fn fields(outgoing: &Outgoing<'_>, mut field: impl FnMut(&[u8], &[u8])) {
+    let headers = outgoing.headers;
+    let named = headers.contains_key(header::CONNECTION);
+    let mut cookies = 0;
+    for (name, value) in headers {
+        let dropped = named && !is_end_to_end(name) && named_by_connection(headers, name);
+        if dropped || is_ours(name, outgoing) {
+            continue;
+        }
+        if *name == header::COOKIE && outgoing.version == Version::HTTP_2 {
+            cookies += 1;
+            continue;
+        }
+        field(name.as_str().as_bytes(), value.as_bytes());
+    }
+    if cookies > 0 {
+        field(b"cookie", &cookie(headers));
+    }
+    let via: &[u8] = match outgoing.version {
+        Version::HTTP_2 => b"2 bearward",
+        Version::HTTP_10 => b"1.0 bearward",
+        _ => b"1.1 bearward",
+    };
+    field(b"via", via);
+    let mut address = [0; ADDRESS_BYTES_MAX];
+    field(b"x-forwarded-for", written(&mut address, outgoing.peer));
+    let proto: &[u8] = if outgoing.tls { b"https" } else { b"http" };
+    field(b"x-forwarded-proto", proto);
+    field(b"x-forwarded-host", authority(outgoing));
     if let Caller::Authenticated(principal) = outgoing.permit.caller() {
         for (name, claim) in &outgoing.route.identity {
             if let Some(value) = identity::value(principal, claim) {
-                field(out, name.as_str().as_bytes(), value.as_bytes());
+                field(name.as_str().as_bytes(), value.as_bytes());
             }
         }
     }
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Fields of the client that are not passed on as they are, in any spelling that an upstream may
@@ -118,40 +187,21 @@ fn is_hops_own(name: &HeaderName) -> bool {
         || is_forwarding_claim(name)
 }
 
-/// HTTP/2 may split `Cookie`; HTTP/1.1 has one (RFC 9113 section 8.2.3).
-fn write_cookies(out: &mut Vec<u8>, headers: &HeaderMap) {
-    out.extend_from_slice(b"cookie: ");
-    for (index, value) in headers.get_all(header::COOKIE).iter().enumerate() {
-        if index > 0 {
-            out.extend_from_slice(b"; ");
-        }
-        out.extend_from_slice(value.as_bytes());
-    }
-    out.extend_from_slice(b"\r\n");
+/// HTTP/2 may split `Cookie`; others have one (RFC 9113 section 8.2.3).
+fn cookie(headers: &HeaderMap) -> Vec<u8> {
+    let values = headers.get_all(header::COOKIE).iter();
+    let values: Vec<_> = values.map(HeaderValue::as_bytes).collect();
+    values.join(&b"; "[..])
 }
 
-fn write_forwarded(out: &mut Vec<u8>, outgoing: &Outgoing<'_>, authority: &[u8]) {
-    let via: &[u8] = match outgoing.version {
-        Version::HTTP_2 => b"2 bearward",
-        Version::HTTP_10 => b"1.0 bearward",
-        _ => b"1.1 bearward",
-    };
-    field(out, b"via", via);
-    out.extend_from_slice(b"x-forwarded-for: ");
-    write_address(out, outgoing.peer);
-    out.extend_from_slice(b"\r\n");
-    field(
-        out,
-        b"x-forwarded-proto",
-        if outgoing.tls { b"https" } else { b"http" },
-    );
-    field(out, b"x-forwarded-host", authority);
-}
-
-fn write_address(out: &mut Vec<u8>, address: std::net::IpAddr) {
+/// An address as text, without an allocation.
+fn written(buffer: &mut [u8; ADDRESS_BYTES_MAX], address: IpAddr) -> &[u8] {
     use std::io::Write as _;
-    // Writing to a vector does not fail.
-    let _ = write!(out, "{address}");
+    let mut rest = &mut buffer[..];
+    // The longest address fits.
+    let _ = write!(rest, "{address}");
+    let written = ADDRESS_BYTES_MAX - rest.len();
+    buffer.get(..written).unwrap_or_default()
 }
 
 /// The authority as the client wrote it; target and `Host` were found to agree.
@@ -212,6 +262,10 @@ pub(super) fn switched(
 
 /// Makes the upstream's header section one that may go to the client.
 pub(super) fn finish_response(response: &mut Response<Body>, outgoing: &Outgoing<'_>) {
+    let via = match response.version() {
+        Version::HTTP_2 => "2 bearward",
+        _ => "1.1 bearward",
+    };
     let headers = response.headers_mut();
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
@@ -232,7 +286,7 @@ pub(super) fn finish_response(response: &mut Response<Body>, outgoing: &Outgoing
     ] {
         headers.remove(name);
     }
-    headers.append(header::VIA, HeaderValue::from_static("1.1 bearward"));
+    headers.append(header::VIA, HeaderValue::from_static(via));
     if let Some(cors) = &outgoing.route.cors {
         cors.write(outgoing.headers.get(header::ORIGIN), headers);
     }

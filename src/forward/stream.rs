@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::{Server, Upstream};
+use super::{Server, Upstream, UpstreamProtocol};
 
 /// A connected stream.
 #[derive(Debug)]
@@ -34,9 +34,26 @@ impl Stream {
         match (&upstream.tls, &server.tls_name) {
             (Some(tls), Some(name)) => {
                 let stream = tls.0.connect(name.clone(), stream).await?;
+                let alpn = stream.get_ref().1.alpn_protocol();
+                if upstream.protocol == UpstreamProtocol::Http2 && alpn != Some(b"h2") {
+                    let why = "the server speaks no HTTP/2";
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+                }
                 Ok(Self::Tls(Box::new(stream)))
             }
             _ => Ok(Self::Clear(stream)),
+        }
+    }
+
+    /// Whether HTTP/2 is spoken on it, which TLS has settled where either may be.
+    pub(super) fn speaks_http2(&self, protocol: UpstreamProtocol) -> bool {
+        match (protocol, self) {
+            (UpstreamProtocol::Http1, _) => false,
+            (UpstreamProtocol::Http2, _) => true,
+            (UpstreamProtocol::Auto, Self::Clear(_)) => false,
+            (UpstreamProtocol::Auto, Self::Tls(stream)) => {
+                stream.get_ref().1.alpn_protocol() == Some(b"h2")
+            }
         }
     }
 

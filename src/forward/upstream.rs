@@ -20,12 +20,34 @@ pub(crate) struct Upstream {
     /// From one to [`SERVERS_MAX`].
     pub(crate) servers: Vec<Arc<Server>>,
     pub(crate) balance: Balance,
+    pub(crate) protocol: UpstreamProtocol,
     pub(crate) host: HostHeader,
     /// `None`: clear text.
     pub(crate) tls: Option<UpstreamTls>,
     pub(crate) limits: UpstreamLimits,
     /// How the servers are asked whether they are well; `None`: they are not asked.
     pub(crate) probe: Option<HealthProbe>,
+}
+
+/// What an upstream's servers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpstreamProtocol {
+    Http1,
+    /// In clear text with prior knowledge (RFC 9113 section 3.3).
+    Http2,
+    /// What TLS settles by ALPN.
+    Auto,
+}
+
+impl UpstreamProtocol {
+    /// What is offered by ALPN.
+    pub(crate) const fn alpn(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http1 => &[],
+            Self::Http2 => &[b"h2"],
+            Self::Auto => &[b"h2", b"http/1.1"],
+        }
+    }
 }
 
 /// TLS to an upstream: whom it trusts, and who it is.

@@ -1,5 +1,6 @@
 //! The whole way of a request in one function, [`Gateway::answer`], and the handles that it needs.
 
+mod framing;
 mod lifetime;
 mod record;
 mod upgraded;
@@ -8,7 +9,7 @@ mod well_known;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{ORIGIN, TRANSFER_ENCODING};
+use http::header::ORIGIN;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -20,7 +21,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::forward::{self, Outgoing, Pools, Tunnel};
 use crate::http::body::{BodyLimits, LimitedBody, drain};
 use crate::http::deadline::Activity;
-use crate::http::headers::{ReservedNames, section_bytes};
+use crate::http::headers::ReservedNames;
 use crate::http::target::Target;
 use crate::http::upgrade::{self, Upgrade};
 use crate::http::{Body, cors};
@@ -32,6 +33,7 @@ use crate::policy::{ListenerId, Policy, PolicyStore, Requirement, Route};
 use crate::reject::{self, NamedLimits, Rejection, Setting, Site};
 use crate::tls::certificates::Served;
 use crate::verdict::Trace;
+use framing::{check_sizes, check_transfer_coding};
 use lifetime::StreamKind;
 use record::Recorder;
 use upgraded::Carried;
@@ -215,6 +217,7 @@ impl Gateway {
             }
         };
         let route = progress.route.as_deref().ok_or(Rejection::Internal)?;
+        let kind = StreamKind::of(&parts.headers);
         let asked = progress.upgrade.take();
         let upgrade = asked.filter(|upgrade| route.upgrades.contains(&upgrade.protocol));
         let outgoing = Outgoing {
@@ -227,6 +230,7 @@ impl Gateway {
             route,
             permit: &permit,
             reserved: &self.reserved,
+            is_grpc: kind == StreamKind::Grpc,
             upgrade: upgrade.map(|upgrade| {
                 let key = Outgoing::handshake_key(&upgrade);
                 (upgrade, key)
@@ -234,9 +238,13 @@ impl Gateway {
         };
         let started = tokio::time::Instant::now();
         let uploads = !http_body::Body::is_end_stream(&body);
-        let body = LimitedBody::new(body, downstream.front.body);
+        let limits = match kind {
+            // A call may be as long, and as quiet, as its token lives.
+            StreamKind::Grpc => BodyLimits::NONE,
+            _ => downstream.front.body,
+        };
+        let body = LimitedBody::new(body, limits);
         let forwarding = forward::forward(&downstream.lane.pools, &outgoing, body, started);
-        let kind = StreamKind::of(&parts.headers);
         let decided = (&*progress.policy, Some(route));
         let life = uploads.then(|| recorder.life(kind, decided)).flatten();
         let forwarded = match life {
@@ -358,39 +366,4 @@ enum Next {
     Forward(crate::authorize::Permit),
     Answered(Response<Body>),
     Inbound(Endpoint),
-}
-
-fn check_sizes(parts: &Parts, body: &Incoming, front: &Front) -> Result<(), Rejection> {
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or(0, |target| target.as_str().len());
-    if target > front.limits.target_bytes {
-        return Err(Rejection::TargetTooLong);
-    }
-    if section_bytes(&parts.headers) > front.limits.header_bytes {
-        return Err(Rejection::HeadersTooLarge);
-    }
-    let announced = http_body::Body::size_hint(body).lower();
-    if front.limits.body_bytes.is_some_and(|max| announced > max) {
-        return Err(Rejection::BodyTooLarge);
-    }
-    Ok(())
-}
-
-/// hyper takes any coding whose last is `chunked`; the others would be lost on the way.
-fn check_transfer_coding(parts: &Parts) -> Result<(), Rejection> {
-    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None)
-            if coding
-                .as_bytes()
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"chunked") =>
-        {
-            Ok(())
-        }
-        _ => Err(Rejection::TransferCoding),
-    }
 }

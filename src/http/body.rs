@@ -108,8 +108,15 @@ impl HttpBody for Body {
 pub(crate) struct BodyLimits {
     /// `None`: the operator wrote "unlimited".
     pub(crate) bytes_max: Option<u64>,
-    /// The longest wait between two bytes.
-    pub(crate) gap_max: Duration,
+    /// The longest wait between two bytes; `None`: any.
+    pub(crate) gap_max: Option<Duration>,
+}
+
+impl BodyLimits {
+    pub(crate) const NONE: Self = Self {
+        bytes_max: None,
+        gap_max: None,
+    };
 }
 
 /// A client's body on its way upstream.
@@ -133,7 +140,9 @@ impl LimitedBody {
     }
 
     fn poll_gap(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let gap_max = self.limits.gap_max;
+        let Some(gap_max) = self.limits.gap_max else {
+            return Poll::Pending;
+        };
         let gap = self
             .gap
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(gap_max)));

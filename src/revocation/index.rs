@@ -142,7 +142,7 @@ impl Index {
             Some(Revoked {
                 by: kind,
                 at: hit.at,
-                spares_new: hit.issued_before.is_some() || kind.is_of_one_token(),
+                cut: hit.issued_before,
             })
         })
     }

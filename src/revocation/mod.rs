@@ -98,8 +98,15 @@ impl Revocation {
 pub(crate) struct Revoked {
     pub(crate) by: Kind,
     pub(crate) at: UnixTime,
-    /// Tokens that are made from now on are not meant.
-    pub(crate) spares_new: bool,
+    /// Only tokens that were issued up to then are meant.
+    pub(crate) cut: Option<UnixTime>,
+}
+
+impl Revoked {
+    /// Whether a token that is made now would not be meant.
+    pub(crate) fn spares_new(&self, now: UnixTime) -> bool {
+        self.by.is_of_one_token() || self.cut.is_some_and(|cut| cut <= now)
+    }
 }
 
 /// The list and its index.

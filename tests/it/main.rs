@@ -23,6 +23,7 @@ mod documents;
 mod feed;
 mod fleet;
 mod forwarding;
+mod http2_upstreams;
 mod inbound;
 mod introspection;
 mod issuers;

@@ -1,14 +1,8 @@
 //! Several servers behind one route: how one is chosen, and what becomes of one that fails.
 
-use std::sync::Arc;
-
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-
 use crate::support::gateway::{Gateway, ORDERS, write_certificate};
 use crate::support::process::free_port;
-use crate::support::upstream::Reply;
+use crate::support::upstream::{Reply, server_config};
 use crate::support::{Bearward, TestIssuer, Upstream, block_on, eventually};
 
 fn main_issuer() -> TestIssuer {
@@ -212,34 +206,6 @@ fn a_server_whose_health_is_bad_gets_no_requests_until_it_is_good() {
         })
         .await;
     });
-}
-
-fn server_config(
-    folder: &std::path::Path,
-    name: &str,
-    clients: Option<&str>,
-) -> rustls::ServerConfig {
-    let read = |name: String| std::fs::read(folder.join(name)).expect("a file");
-    let chain = |name: &str| {
-        let pem = read(format!("{name}.crt"));
-        let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-        chain.expect("a chain")
-    };
-    let key = PrivateKeyDer::from_pem_slice(&read(format!("{name}.key"))).expect("a key");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .expect("versions");
-    let config = match clients {
-        None => config.with_no_client_auth(),
-        Some(clients) => {
-            let mut roots = rustls::RootCertStore::empty();
-            roots.add_parsable_certificates(chain(clients));
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
-            config.with_client_cert_verifier(verifier.build().expect("a verifier"))
-        }
-    };
-    config.with_single_cert(chain(name), key).expect("a config")
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
         token_bytes: bytes("token_bytes"),
         body: BodyLimits {
             bytes_max: limits.size("body_bytes"),
-            gap_max: limits.duration("body_timeout")?,
+            gap_max: Some(limits.duration("body_timeout")?),
         },
     })
 }

@@ -10,7 +10,7 @@ use super::issuers::span_of;
 use crate::config::raw::{Node, Span};
 use crate::forward::{
     Balance, HashKey, HealthProbe, HostHeader, SERVERS_MAX, Server, ServerPlace, Upstream,
-    UpstreamLimits, UpstreamTls,
+    UpstreamLimits, UpstreamProtocol, UpstreamTls,
 };
 use crate::tls::client;
 
@@ -51,7 +51,19 @@ fn upstream(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Arc<Up
         checker.error_help("BW0106", message, span, help);
         return None;
     }
-    let (tls, server_name) = tls(node, &what, https, checker)?;
+    let protocol = match node.text("protocol")?.as_str() {
+        "h2" => UpstreamProtocol::Http2,
+        "auto" => UpstreamProtocol::Auto,
+        _ => UpstreamProtocol::Http1,
+    };
+    if protocol == UpstreamProtocol::Auto && !https {
+        let message = format!("`protocol` of {what} is `auto`, and nothing settles it without TLS");
+        let help = "write \"http/1.1\" or \"h2\", or https:// servers";
+        checker.error_help("BW0106", message, &span_of(node, "protocol"), help);
+        return None;
+    }
+    let offered = protocol.alpn();
+    let (tls, server_name) = tls(node, &what, (https, offered), checker)?;
     let mut servers = Vec::new();
     for (place, (text, span)) in places.into_iter().zip(&texts) {
         let name = match (&tls, &server_name) {
@@ -72,6 +84,7 @@ fn upstream(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Arc<Up
         name: name.into(),
         servers,
         balance: balance?,
+        protocol,
         host: match node.text("host").as_deref() {
             Some("upstream") => HostHeader::Upstream,
             _ => HostHeader::Client,
@@ -209,12 +222,17 @@ fn probe(node: &Node, what: &str, checker: &mut Checker<'_>) -> Option<Option<He
 /// TLS to the servers and whom their certificates must name.
 type TlsParts = (Option<UpstreamTls>, Option<ServerName<'static>>);
 
-fn tls(node: &Node, what: &str, https: bool, checker: &mut Checker<'_>) -> Option<TlsParts> {
+fn tls(
+    node: &Node,
+    what: &str,
+    (https, offered): (bool, &[&[u8]]),
+    checker: &mut Checker<'_>,
+) -> Option<TlsParts> {
     let Some(tls) = node.table("tls") else {
         if node.is_faulty("tls") {
             return None;
         }
-        let made = https.then(|| client::connector(None, None, &[]).ok());
+        let made = https.then(|| client::connector(None, None, offered).ok());
         return Some((made.flatten().map(UpstreamTls), None));
     };
     if !https {
@@ -256,7 +274,7 @@ fn tls(node: &Node, what: &str, https: bool, checker: &mut Checker<'_>) -> Optio
     let own = identity
         .as_ref()
         .map(|(chain, key)| (chain.as_slice(), key));
-    match client::connector(ca.as_deref(), own, &[]) {
+    match client::connector(ca.as_deref(), own, offered) {
         Ok(connector) => Some((Some(UpstreamTls(connector)), name)),
         Err(error) => {
             checker.error("BW0108", format!("`tls` of {what}: {error}"), &tls.span);

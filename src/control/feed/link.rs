@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::resp::{self, Reply};
@@ -29,8 +30,13 @@ pub(super) enum FeedError {
         "the server did not answer in time; does it expect TLS (rediss://), or none (redis://)?"
     )]
     Timeout,
-    #[error("the connection broke: {0}; is it a Redis or Valkey, with TLS as the URL says?")]
+    #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
+    /// Before anything was answered.
+    #[error(
+        "the server broke off at once: {0}; is it a Redis or Valkey, with TLS as the URL says?"
+    )]
+    Stranger(io::Error),
     /// The server's own word on it may repeat what was sent, so it is not shown.
     #[error("the server refuses the login ({0})")]
     Login(String),
@@ -63,6 +69,14 @@ fn unreached(error: &FetchError) -> String {
     }
 }
 
+impl FeedError {
+    /// Whether the server is not there at all, as far as can be told.
+    pub(super) const fn is_absence(&self) -> bool {
+        use FetchError::{Name, Timeout, Unreachable};
+        matches!(self, Self::Connect(Name | Timeout | Unreachable(_)))
+    }
+}
+
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
@@ -82,14 +96,21 @@ impl Link {
         settings: &FeedSettings,
         tls: Option<&TlsConnector>,
     ) -> Result<Self, FeedError> {
-        let connecting = tokio::time::timeout(REPLY_MAX, Self::open(settings, tls));
-        let mut link = connecting.await.map_err(|_| FeedError::Timeout)??;
-        link.log_in(settings).await?;
-        Ok(link)
+        let stream = reach(&settings.host, settings.port, false, REPLY_MAX).await?;
+        let opening = tokio::time::timeout(REPLY_MAX, Self::open(stream, settings, tls));
+        let mut link = opening.await.map_err(|_| FeedError::Timeout)??;
+        match link.log_in(settings).await {
+            Ok(()) => Ok(link),
+            Err(FeedError::Broken(error)) => Err(FeedError::Stranger(error)),
+            Err(error) => Err(error),
+        }
     }
 
-    async fn open(settings: &FeedSettings, tls: Option<&TlsConnector>) -> Result<Self, FeedError> {
-        let stream = reach(&settings.host, settings.port, false, REPLY_MAX).await?;
+    async fn open(
+        stream: TcpStream,
+        settings: &FeedSettings,
+        tls: Option<&TlsConnector>,
+    ) -> Result<Self, FeedError> {
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(stream),
             Some(tls) => {
@@ -114,6 +135,11 @@ impl Link {
                 Some(Reply::Text(_)) => {}
                 Some(Reply::Error(why)) => {
                     let kind: String = why.chars().take_while(char::is_ascii_uppercase).collect();
+                    let kind = match kind.as_str() {
+                        // It says no more to somebody whose password it does not want.
+                        "ERR" => "ERR; does it have a password at all?".to_owned(),
+                        _ => kind,
+                    };
                     return Err(FeedError::Login(kind));
                 }
                 _ => return Err(FeedError::Senseless),

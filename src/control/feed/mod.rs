@@ -87,9 +87,12 @@ pub(super) async fn keep(
             if feed.is_connected() {
                 (wait, last) = (AGAIN.0, String::new());
             }
-            // Whoever has never read the list and is not let in would serve what is revoked.
-            let barred = matches!(error, FeedError::Login(_) | FeedError::Refused(_));
+            // Whoever has never read the list, although the server is there, would serve what is revoked.
+            let barred = !error.is_absence();
             let has_read = keeper.with_list(Revocations::cursor).await;
+            if feed.is_connected() {
+                let _ = keeper.with_list(Revocations::note_heard).await;
+            }
             let known = !barred || matches!(has_read, Ok(Some(_)));
             feed.disconnected(known, &error.to_string());
         }
@@ -105,9 +108,16 @@ pub(super) async fn keep(
         let again = said_at.is_none_or(|at| now.since(at) >= SAID_EVERY);
         if again || shown != last {
             said_at = Some(now);
+            let serves = keeper.list.feed().is_some_and(Feed::was_tried);
+            let list = if serves {
+                "the known list serves"
+            } else {
+                "no list was ever read"
+            };
             tracing::warn!(
                 error = shown,
-                "the feed of revocations is interrupted; the known list serves"
+                list,
+                "the feed of revocations is interrupted"
             );
             last = shown;
         }

@@ -180,6 +180,10 @@ fn forward<'a>(error: ForwardError, setting: &Setting<'_>) -> Words<'a> {
             "The service behind this gateway gave a response that cannot be passed on safely.",
             "It is not your token: it was accepted. Tell the operator the instance.",
         ),
+        ForwardError::NeedsHttp2 => plain(
+            "The service behind this gateway is not set up for gRPC.",
+            "It is not your token: it was accepted. Tell the operator that the upstream needs HTTP/2.",
+        ),
         ForwardError::Overloaded => plain(
             "All connections to the service behind this gateway are in use.",
             "Wait a few seconds and try again.",

@@ -168,7 +168,7 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
         ),
         E::Revoked(revoked) => Words {
             detail: "The token was taken back.".to_owned(),
-            hint: match revoked.spares_new {
+            hint: match revoked.spares_new(setting.now) {
                 true => "Sign in again to get a new token.",
                 false => {
                     "A new token of the same kind is refused too: ask the operator of this API."

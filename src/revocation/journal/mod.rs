@@ -22,7 +22,7 @@ use super::Revocation;
 use super::stored::{Held, Stored};
 use crate::clock::UnixTime;
 
-pub(crate) use shared::{Applied, Position, Untold};
+pub(crate) use shared::{Applied, Position, Since, Untold};
 pub(crate) use tables::Place;
 
 /// What was set aside, and when.

@@ -23,6 +23,8 @@ use crate::revocation::Revocation;
 pub(super) const FEED: TableDefinition<'_, &str, &str> = TableDefinition::new("feed");
 const STREAM: &str = "stream";
 const CURSOR: &str = "cursor";
+/// When it was first listened to, in microseconds.
+const FIRST: &str = "first";
 /// When everything in it was known at the latest, in microseconds.
 const HEARD: &str = "heard";
 /// States that are looked at in one step.
@@ -37,6 +39,14 @@ pub(crate) enum Applied {
     Changed,
     /// It was known, or says nothing that is not known.
     Nothing,
+}
+
+/// Since when nothing may have been heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Since {
+    pub(crate) at: UnixTime,
+    /// Everything was known then; else it is when the stream was first listened to.
+    pub(crate) heard: bool,
 }
 
 /// One state that the others do not know.
@@ -66,7 +76,7 @@ impl Journal {
         &mut self,
         stream: Option<&str>,
         now: UnixTime,
-    ) -> Result<UnixTime, StoreError> {
+    ) -> Result<Since, StoreError> {
         self.shared = stream.is_some();
         self.change(|transaction| {
             let mut feed = transaction.open_table(FEED)?;
@@ -77,14 +87,21 @@ impl Journal {
             if let Some(stream) = stream {
                 feed.insert(STREAM, stream)?;
             }
-            let heard = feed.get(HEARD)?.map(|it| it.value().parse());
-            match heard {
-                Some(Ok(micros)) => Ok(UnixTime::from_micros(micros).min(now)),
-                _ => {
-                    feed.insert(HEARD, &*now.micros().to_string())?;
-                    Ok(now)
-                }
+            let read = |name| {
+                let text = feed.get(name)?.map(|it| it.value().to_owned());
+                let micros = text.and_then(|text| text.parse().ok());
+                Ok::<_, StoreError>(micros.map(UnixTime::from_micros))
+            };
+            if let Some(at) = read(HEARD)? {
+                let at = at.min(now);
+                return Ok(Since { at, heard: true });
             }
+            let first = read(FIRST)?.unwrap_or(now).min(now);
+            feed.insert(FIRST, &*first.micros().to_string())?;
+            Ok(Since {
+                at: first,
+                heard: false,
+            })
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::journal::Applied;
+use super::journal::{Applied, Since};
 use super::{Change, Place, Position, REVOCATIONS_MAX, Revocations, StoreError, Untold};
 use crate::clock::UnixTime;
 
@@ -20,8 +20,8 @@ const SET_BACK_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Feed {
     /// How long the list may go without a word of the feed, where a route demands it.
     staleness_max: Duration,
-    /// When everything was known at the latest before this replica started, or when it started.
-    since: UnixTime,
+    /// When this replica first listened, or when everything was known at the latest before it started.
+    since: Since,
     /// When everything that was in the feed was known here, in microseconds; 0 is never.
     heard_at: AtomicI64,
     connected: AtomicBool,
@@ -36,7 +36,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    const fn new(staleness_max: Duration, since: UnixTime) -> Self {
+    const fn new(staleness_max: Duration, since: Since) -> Self {
         Self {
             staleness_max,
             since,
@@ -94,12 +94,14 @@ impl Feed {
     /// How long ago everything in the feed was known here; without that, how long ago this replica
     /// first started.
     pub(crate) fn lag(&self, now: UnixTime) -> Duration {
-        now.since(self.heard_at().unwrap_or(self.since))
+        now.since(self.heard_at().unwrap_or(self.since.at))
     }
 
     /// Whether the list is young enough.
     pub(super) fn is_current(&self, now: UnixTime) -> bool {
+        let before = self.since.heard.then_some(self.since.at);
         self.heard_at()
+            .or(before)
             .is_some_and(|at| now.since(at) <= self.staleness_max && at <= now.plus(SET_BACK_MAX))
     }
 }

@@ -338,11 +338,40 @@ fn another_stream_is_read_from_its_beginning() {
 
 #[test]
 fn a_clock_that_was_set_back_does_not_make_the_list_young() {
-    let feed = Feed::new(Duration::from_secs(30), NOW);
+    let since = Since {
+        at: NOW,
+        heard: false,
+    };
+    let feed = Feed::new(Duration::from_secs(30), since);
     assert!(!feed.is_current(NOW), "nothing was heard yet");
     feed.heard(NOW);
     let after = |seconds| feed.is_current(NOW.plus(Duration::from_secs(seconds)));
     assert_eq!((after(0), after(30), after(31)), (true, true, false));
     let before = |seconds| feed.is_current(UnixTime::from_secs(NOW.secs() - seconds));
     assert_eq!((before(5), before(6)), (true, false));
+}
+
+#[test]
+fn what_was_known_before_a_restart_is_as_old_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = |now| {
+        let list = Revocations::open(folder.path()).expect("a list");
+        let list = list.shared(Some(("s", Duration::from_secs(30))), now);
+        list.expect("a feed")
+    };
+    let at = |seconds| NOW.plus(Duration::from_secs(seconds));
+    let list = open(NOW);
+    assert!(!list.is_whole(NOW), "nothing was heard yet");
+    drop(list);
+    let list = open(at(5));
+    let feed = list.feed().expect("a feed");
+    assert_eq!(feed.lag(at(7)).as_secs(), 7, "since it first listened");
+    assert!(!list.is_whole(at(7)));
+    feed.heard(at(10));
+    list.note_heard().expect("a list");
+    drop(list);
+    let list = open(at(20));
+    let feed = list.feed().expect("a feed");
+    assert_eq!(feed.lag(at(40)).as_secs(), 30);
+    assert!(list.is_whole(at(40)) && !list.is_whole(at(41)));
 }

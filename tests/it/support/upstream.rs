@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::own_server;
@@ -175,4 +178,33 @@ fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes
         .windows(needle.len())
         .position(|window| window == needle)
+}
+
+/// TLS of a server with the certificate of a name in a folder; `clients`: which it demands of them.
+pub fn server_config(
+    folder: &std::path::Path,
+    name: &str,
+    clients: Option<&str>,
+) -> rustls::ServerConfig {
+    let read = |name: String| std::fs::read(folder.join(name)).expect("a file");
+    let chain = |name: &str| {
+        let pem = read(format!("{name}.crt"));
+        let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+        chain.expect("a chain")
+    };
+    let key = PrivateKeyDer::from_pem_slice(&read(format!("{name}.key"))).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let config = match clients {
+        None => config.with_no_client_auth(),
+        Some(clients) => {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add_parsable_certificates(chain(clients));
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+            config.with_client_cert_verifier(verifier.build().expect("a verifier"))
+        }
+    };
+    config.with_single_cert(chain(name), key).expect("a config")
 }

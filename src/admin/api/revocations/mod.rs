@@ -16,7 +16,7 @@ use super::{ACTOR, Admin, Answer, json, problem, text};
 use crate::control::revocations;
 use crate::http::form::fields;
 use crate::observe::audit::{AdminEvent, SelectorNotes};
-use crate::revocation::{Added, Kind, Revocation, Revocations, StoreError};
+use crate::revocation::{Added, Feed, Kind, Revocation, Revocations, StoreError};
 use shown::Shown;
 
 /// Revocations in one answer, unless fewer are asked for.
@@ -141,6 +141,7 @@ async fn list(admin: &Admin, parts: &Parts) -> Result<Answer, Answer> {
             "count": admin.revocations.len(),
             "durable": admin.revocations.is_durable(),
             "feed": feed(admin),
+            "feed_error": admin.revocations.feed().and_then(Feed::down_because),
             "lost": lost,
             "next": next.map(|last| last.id),
             "revocations": shown,

@@ -6,6 +6,7 @@ use super::Parts;
 use crate::config::check::Checker;
 use crate::config::raw::{Node, Value};
 use crate::config::suggest::nearest;
+use crate::forward::UpstreamProtocol;
 use crate::http::cors::{Cors, EXPOSED_ALWAYS};
 use crate::http::headers::{ends_here, is_forwarding_claim};
 use crate::http::upgrade::{WEBSOCKET, is_protocol};
@@ -13,10 +14,19 @@ use crate::oauth::scope::is_scope_token;
 use crate::policy::{ClaimRule, MethodSet, Requirement};
 
 impl Parts<'_> {
-    /// What connections may be upgraded to.
-    pub(super) fn upgrades(&self, checker: &mut Checker<'_>) -> Vec<Box<str>> {
+    /// What connections may be upgraded to; nothing, where the servers do not surely speak HTTP/1.1.
+    pub(super) fn upgrades(
+        &self,
+        upstream: Option<usize>,
+        checker: &mut Checker<'_>,
+    ) -> Vec<Box<str>> {
+        let upstream = upstream.and_then(|place| self.upstreams.get(place)?.1.as_ref());
+        let over_http1 = upstream.is_none_or(|it| it.protocol == UpstreamProtocol::Http1);
         let Some(texts) = self.node.texts("upgrades") else {
-            return vec![WEBSOCKET.into()];
+            return match over_http1 {
+                true => vec![WEBSOCKET.into()],
+                false => Vec::new(),
+            };
         };
         let mut upgrades = Vec::new();
         for (text, span) in texts {
@@ -30,6 +40,12 @@ impl Parts<'_> {
                     "`upgrades` of {what}: `{text}` would carry requests that nobody checks"
                 );
                 checker.error("BW0110", message, span);
+            } else if !over_http1 {
+                let message = format!(
+                    "`upgrades` of {what} needs an upstream with `protocol = \"http/1.1\"`"
+                );
+                let help = "give it an upstream of its own, or write upgrades = []";
+                checker.error_help("BW0106", message, span, help);
             }
             upgrades.push(name.into());
         }

@@ -108,7 +108,7 @@ impl Parts<'_> {
         let introspection = self.introspection(access.as_ref(), checker);
         let rules = self.rules(matches!(access, Some(Access::Open)), checker);
         let identity = self.identity(checker);
-        let upgrades = self.upgrades(checker);
+        let upgrades = self.upgrades(upstream, checker);
         let cors = node.table("cors").map(|cors| self.cors(cors, checker));
         Some(Placement {
             route: Arc::new(Route {

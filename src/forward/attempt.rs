@@ -1,0 +1,132 @@
+//! One attempt at one server, by the protocol that it speaks.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::http1::{self, Answer};
+use super::http2::{Unanswered, Upload};
+use super::pool::{Connection, Lease, Pool};
+use super::{ForwardError, Outgoing, request};
+use crate::http::body::LimitedBody;
+
+/// What is to be sent, as far as it is still here.
+pub(super) struct Load {
+    pub(super) body: Option<LimitedBody>,
+    pub(super) has_body: bool,
+    /// It could be sent again after it was sent once.
+    pub(super) replayable: bool,
+}
+
+/// An attempt that failed.
+pub(super) struct Failure {
+    pub(super) error: ForwardError,
+    /// Another may be made.
+    pub(super) again: bool,
+    pub(super) blame: Blame,
+}
+
+/// Whose fault it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    Server,
+    /// The server's, but only that it has too much to do.
+    Busy,
+    /// The client's; or a kept connection was closed while the request was on its way, which says
+    /// nothing about the server.
+    Nobody,
+}
+
+/// Sends a request to the server of a pool.
+pub(super) async fn attempt(
+    pool: &Arc<Pool>,
+    outgoing: &Outgoing<'_>,
+    load: &mut Load,
+    now: Instant,
+) -> Result<Answer, Failure> {
+    match pool.lease(now).await {
+        Err(error) => Err(Failure {
+            error,
+            // Nothing was sent.
+            again: true,
+            blame: match error {
+                ForwardError::Overloaded => Blame::Busy,
+                _ => Blame::Server,
+            },
+        }),
+        Ok(Lease::Http1(connection)) => over_http1(pool, connection, outgoing, load, now).await,
+        Ok(Lease::Http2(lease, slot)) => {
+            let limit = pool.upstream().limits.response_max;
+            let upload = Upload::new(load.body.take().filter(|_| load.has_body));
+            let fresh = lease.fresh;
+            let request = request::http2(outgoing, pool.upstream(), pool.server(), upload);
+            let request = request.map_err(|error| Failure::of(error, false, Blame::Nobody))?;
+            let unanswered = match lease.send(request, limit, slot).await {
+                Ok(response) => return Ok(Answer::Response(response)),
+                Err(unanswered) => unanswered,
+            };
+            Err(match unanswered {
+                Unanswered::Unsent(upload) => {
+                    load.body = upload.into_body();
+                    let error = ForwardError::Reset { nothing_came: true };
+                    let blame = if fresh { Blame::Server } else { Blame::Nobody };
+                    Failure::of(error, true, blame)
+                }
+                Unanswered::Refused => {
+                    let error = ForwardError::Reset { nothing_came: true };
+                    Failure::of(error, !load.has_body, Blame::Busy)
+                }
+                Unanswered::Error(error) => Failure::sent(error, !fresh, load),
+            })
+        }
+    }
+}
+
+async fn over_http1(
+    pool: &Arc<Pool>,
+    mut connection: Connection,
+    outgoing: &Outgoing<'_>,
+    load: &mut Load,
+    now: Instant,
+) -> Result<Answer, Failure> {
+    if outgoing.is_grpc {
+        return Err(Failure::of(ForwardError::NeedsHttp2, false, Blame::Nobody));
+    }
+    let upstream = pool.upstream();
+    let reused = connection.reused();
+    let framing = request::framing(outgoing, load.body.as_ref());
+    let host = (upstream.host, &**pool.server());
+    request::write_head(&mut connection.outgoing, outgoing, host, framing);
+    let upload = if load.has_body {
+        load.body.take()
+    } else {
+        None
+    };
+    let upgrades = outgoing.upgrade.is_some();
+    let transfer = http1::Transfer::new(connection, upload, framing, upgrades);
+    let answer = transfer.response(outgoing.method, upstream.limits.response_max, now);
+    answer
+        .await
+        .map_err(|error| Failure::sent(error, reused, load))
+}
+
+impl Failure {
+    const fn of(error: ForwardError, again: bool, blame: Blame) -> Self {
+        Self {
+            error,
+            again,
+            blame,
+        }
+    }
+
+    /// Of a request that was sent, at least in part.
+    fn sent(error: ForwardError, reused: bool, load: &Load) -> Self {
+        let lost = error == ForwardError::Reset { nothing_came: true };
+        let blame = match error {
+            ForwardError::Body(_) => Blame::Nobody,
+            _ if lost && reused => Blame::Nobody,
+            _ => Blame::Server,
+        };
+        Self::of(error, lost && load.replayable, blame)
+    }
+}
