@@ -26,7 +26,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::keys::KeyRequests;
 use crate::oauth::Algorithm;
 use crate::policy::{Access, Issuer, Policy, PolicyStore, Route};
-use crate::revocation::{Revocation, Revocations};
+use crate::revocation::{Revocation, Revocations, Revoked};
 use crate::verdict::{Step, Trace};
 
 pub(crate) use cache::{CacheLimits, TokenCache, TokenDigest};
@@ -111,6 +111,12 @@ impl Authenticator {
     /// How many of the tokens in the cache a revocation would kill, about.
     pub(crate) fn cached_that(&self, revocation: &Revocation) -> usize {
         self.cache.count(|token| token.is_hit_by(revocation))
+    }
+
+    /// Whether a caller's token is revoked by now. One comparison while the list has not changed.
+    pub(crate) fn revoked(&self, principal: &Principal) -> Option<Revoked> {
+        let verified = principal.verified();
+        verified.revoked(&verified.iss, &self.revocations)
     }
 
     /// What stays open for a caller ends with this.

@@ -166,6 +166,9 @@ pub(crate) fn read_lines(
             return Err((number, format!("more than {max} at once")));
         }
         let new = read(line).map_err(|why| (number, why))?;
+        if new.dry_run {
+            return Err((number, "`dry_run` has no place in a list".to_owned()));
+        }
         revocations.push(checked(new, gateway, author).map_err(|why| (number, why))?);
     }
     Ok(revocations)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::http1::{self, Answer};
-use super::http2::{Unanswered, Upload};
-use super::pool::{Connection, Lease, Pool};
+use super::http2::{self, Unanswered, Upload};
+use super::pool::{Connection, Lease, Pool, Slot};
 use super::{ForwardError, Outgoing, request};
 use crate::http::body::LimitedBody;
 
@@ -55,31 +55,41 @@ pub(super) async fn attempt(
             },
         }),
         Ok(Lease::Http1(connection)) => over_http1(pool, connection, outgoing, load, now).await,
+        // Large, and not the usual way: what is never polled would be moved with every request.
         Ok(Lease::Http2(lease, slot)) => {
-            let limit = pool.upstream().limits.response_max;
-            let upload = Upload::new(load.body.take().filter(|_| load.has_body));
-            let fresh = lease.fresh;
-            let request = request::http2(outgoing, pool.upstream(), pool.server(), upload);
-            let request = request.map_err(|error| Failure::of(error, false, Blame::Nobody))?;
-            let unanswered = match lease.send(request, limit, slot).await {
-                Ok(response) => return Ok(Answer::Response(response)),
-                Err(unanswered) => unanswered,
-            };
-            Err(match unanswered {
-                Unanswered::Unsent(upload) => {
-                    load.body = upload.into_body();
-                    let error = ForwardError::Reset { nothing_came: true };
-                    let blame = if fresh { Blame::Server } else { Blame::Nobody };
-                    Failure::of(error, true, blame)
-                }
-                Unanswered::Refused => {
-                    let error = ForwardError::Reset { nothing_came: true };
-                    Failure::of(error, !load.has_body, Blame::Busy)
-                }
-                Unanswered::Error(error) => Failure::sent(error, !fresh, load),
-            })
+            Box::pin(over_http2(pool, (lease, slot), outgoing, load)).await
         }
     }
+}
+
+async fn over_http2(
+    pool: &Arc<Pool>,
+    (lease, slot): (http2::Lease, Slot),
+    outgoing: &Outgoing<'_>,
+    load: &mut Load,
+) -> Result<Answer, Failure> {
+    let limit = pool.upstream().limits.response_max;
+    let upload = Upload::new(load.body.take().filter(|_| load.has_body));
+    let fresh = lease.fresh;
+    let request = request::http2(outgoing, pool.upstream(), pool.server(), upload);
+    let request = request.map_err(|error| Failure::of(error, false, Blame::Nobody))?;
+    let unanswered = match lease.send(request, limit, slot).await {
+        Ok(response) => return Ok(Answer::Response(response)),
+        Err(unanswered) => unanswered,
+    };
+    Err(match unanswered {
+        Unanswered::Unsent(upload) => {
+            load.body = upload.into_body();
+            let error = ForwardError::Reset { nothing_came: true };
+            let blame = if fresh { Blame::Server } else { Blame::Nobody };
+            Failure::of(error, true, blame)
+        }
+        Unanswered::Refused => {
+            let error = ForwardError::Reset { nothing_came: true };
+            Failure::of(error, !load.has_body, Blame::Busy)
+        }
+        Unanswered::Error(error) => Failure::sent(error, !fresh, load),
+    })
 }
 
 async fn over_http1(

@@ -164,9 +164,10 @@ impl Pool {
         if let Some(connection) = self.kept(now) {
             return Ok(Lease::Http1(connection));
         }
+        // Apart, so that a request by a kept connection carries none of it along.
         match self.slot() {
-            Some(slot) => self.connect(slot).await,
-            None => self.queue().await,
+            Some(slot) => Box::pin(self.connect(slot)).await,
+            None => Box::pin(self.queue()).await,
         }
     }
 

@@ -1,16 +1,11 @@
 //! What stays open ends with its token: an answer that is still streamed, and a request that is still
-//! being sent.
+//! being sent. Which end it meets depends on what it is.
 //!
 //! A revocation ends everything. The token's own expiry ends what has no end of its own: event streams
 //! and gRPC calls; an ordinary body that has begun is finished.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
-
-use crate::authenticate::{Ended, Life};
 
 /// What kind of body it is, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,32 +36,5 @@ impl StreamKind {
     /// Whether it ends when the token expires.
     pub(super) const fn is_endless(self) -> bool {
         !matches!(self, Self::Ordinary)
-    }
-}
-
-/// A token's life beside the stream that hangs on it.
-pub(super) struct Lifetime {
-    life: Life,
-    /// Made when the stream first waits: most never do.
-    end: Option<Pin<Box<dyn Future<Output = Ended> + Send>>>,
-}
-
-impl Lifetime {
-    pub(super) const fn new(life: Life) -> Self {
-        Self { life, end: None }
-    }
-
-    /// Whether it is over.
-    pub(super) fn is_over(&self) -> Option<Ended> {
-        self.life.is_over()
-    }
-
-    /// The same, for a stream that waits: it is woken at the token's end.
-    pub(super) fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
-        let life = &self.life;
-        let end = self
-            .end
-            .get_or_insert_with(|| Box::pin(life.clone().over()));
-        end.as_mut().poll(context)
     }
 }

@@ -3,6 +3,7 @@
 mod framing;
 mod lifetime;
 mod record;
+mod streamed;
 mod upgraded;
 mod well_known;
 
@@ -193,7 +194,7 @@ impl Gateway {
                 };
                 let received = Received {
                     parts,
-                    body: LimitedBody::new(body, limits),
+                    body: inbound::whole(LimitedBody::new(body, limits)).await,
                     peer: downstream.peer,
                     now: progress.now,
                     authenticator: &self.authenticator,
@@ -266,6 +267,10 @@ impl Gateway {
         };
         match forwarded {
             Ok(forwarded) => {
+                // What was not yet said is not for its holder any more.
+                if let Some(ended) = recorder.revoked_meanwhile(route) {
+                    return Err(recorder.ended(ended));
+                }
                 let status = forwarded.response.status().as_u16();
                 recorder.exchange.upstream =
                     notes(Some(status), forwarded.upstream_took, forwarded.retries);

@@ -1,24 +1,21 @@
 //! Filling the exchange's record on the way, and writing it once at the end.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::{Response, Uri};
-use http_body::{Frame, SizeHint};
 
 use super::Lane;
-use super::lifetime::{Lifetime, StreamKind};
+use super::lifetime::StreamKind;
+use super::streamed::Streamed;
 use crate::authenticate::{AuthenticationError, CacheUse, Ended, Life, Notes, Principal};
 use crate::authorize::AuthorizationError;
+use crate::http::Body;
 use crate::http::deadline::InFlight;
-use crate::http::{Body, BodyError};
 use crate::oauth::Algorithm;
 use crate::observe::Exchange;
 use crate::observe::exchange::{CacheLabel, StreamEnd};
 use crate::policy::{Policy, Route};
-use crate::reject::{Rejection, grpc};
+use crate::reject::Rejection;
 
 /// The policy that decided, and the route, if it came so far.
 pub(super) type Decided<'a> = (&'a Policy, Option<&'a Route>);
@@ -123,6 +120,14 @@ impl Recorder {
         })
     }
 
+    /// Whether the token was revoked while the upstream was asked. One comparison while the list has not
+    /// changed.
+    pub(super) fn revoked_meanwhile(&self, route: &Route) -> Option<Ended> {
+        let principal = self.principal.as_ref().filter(|_| route.end_streams)?;
+        let revoked = self.lane.gateway.authenticator.revoked(principal);
+        revoked.map(Ended::Revoked)
+    }
+
     /// The token's life ended while its request was still on its way.
     pub(super) fn ended(&self, ended: Ended) -> Rejection {
         match &self.principal {
@@ -152,16 +157,8 @@ impl Recorder {
             return response;
         }
         let kind = StreamKind::of(response.headers());
-        let lifetime = self.life(kind, decided).map(Lifetime::new);
-        response.map(|body| {
-            Body::streamed(Recorded {
-                body,
-                kind,
-                failed: None,
-                lifetime,
-                recorder: self,
-            })
-        })
+        let life = self.life(kind, decided);
+        response.map(|body| Body::streamed(Streamed::new(body, kind, life, self)))
     }
 }
 
@@ -199,77 +196,4 @@ fn note_token(exchange: &mut Exchange, principal: &Principal) {
     token.subject = principal.subject().map(Into::into);
     token.client_id = principal.client_id().map(Into::into);
     token.fingerprint = Some(*principal.fingerprint());
-}
-
-/// A streamed body with its record.
-struct Recorded {
-    body: Body,
-    kind: StreamKind,
-    /// An error that waits its turn.
-    failed: Option<BodyError>,
-    /// The caller's, where there is one.
-    lifetime: Option<Lifetime>,
-    recorder: Recorder,
-}
-
-impl Recorded {
-    /// The token's life is over: what follows is not for its holder any more.
-    fn ended(&mut self, ended: &Ended) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let error = match ended {
-            Ended::Revoked(_) => BodyError::Revoked,
-            Ended::Expired(_) => BodyError::Expired,
-        };
-        let end = StreamEnd::from(ended);
-        let endless = http_body::Body::size_hint(&self.body).exact().is_none();
-        self.body = Body::Empty;
-        self.lifetime = None;
-        self.recorder.stream_ended(end);
-        Poll::Ready(match self.kind {
-            StreamKind::Grpc => Some(Ok(Frame::trailers(grpc::trailers(end.reason())))),
-            StreamKind::Events if endless && end == StreamEnd::Expired => None,
-            // It must not be taken for whole.
-            _ => Some(Err(error)),
-        })
-    }
-}
-
-impl http_body::Body for Recorded {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(error) = self.failed.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
-        if let Some(ended) = self.lifetime.as_ref().and_then(Lifetime::is_over) {
-            return self.ended(&ended);
-        }
-        let poll = Pin::new(&mut self.body).poll_frame(context);
-        if poll.is_pending()
-            && let Some(lifetime) = &mut self.lifetime
-            && let Poll::Ready(ended) = lifetime.poll_over(context)
-        {
-            return self.ended(&ended);
-        }
-        if let Poll::Ready(Some(Err(error))) = poll {
-            self.recorder.exchange.cause = Some(error.to_string());
-            // hyper drops what it has not written yet when a body fails. One turn later it has
-            // written it, and the client gets as much as there was before the connection breaks.
-            self.failed = Some(error);
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        poll
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

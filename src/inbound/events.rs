@@ -113,7 +113,7 @@ async fn taken(received: Received<'_>) -> Result<(Statement, Vec<Ended>), Fault>
         return Err(Fault("invalid_request", why));
     }
     let (now, authenticator, policy) = (received.now, received.authenticator, received.policy);
-    let token = received.bytes().await;
+    let token = received.body;
     let token = token.ok_or(Fault(
         "invalid_request",
         "the body is too large or broke off",

@@ -40,7 +40,7 @@ impl Inbound {
 
     async fn log_out(&self, received: Received<'_>) -> Result<(), &'static str> {
         let (now, authenticator, policy) = (received.now, received.authenticator, received.policy);
-        let fields = received.form().await?;
+        let fields = received.form()?;
         let token = only(&fields, "logout_token")?.ok_or("there is no `logout_token`")?;
         let stated = authenticator.statement(token.as_bytes(), policy, now).await;
         let statement = stated.map_err(|error| unverified(&error))?;

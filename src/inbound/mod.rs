@@ -70,8 +70,8 @@ pub(crate) struct Inbound {
 /// A request to one of them.
 pub(crate) struct Received<'a> {
     pub(crate) parts: &'a Parts,
-    /// Bounded by [`BODY_BYTES_MAX`].
-    pub(crate) body: LimitedBody,
+    /// `None`: larger than [`BODY_BYTES_MAX`], too slow, or broken off.
+    pub(crate) body: Option<Bytes>,
     pub(crate) peer: IpAddr,
     pub(crate) now: UnixTime,
     pub(crate) authenticator: &'a Authenticator,
@@ -178,6 +178,13 @@ impl Inbound {
     }
 }
 
+/// The whole body of a request, before anything is said to it: some clients do not read an answer that
+/// comes while they still send.
+pub(crate) async fn whole(body: LimitedBody) -> Option<Bytes> {
+    let body = tokio::time::timeout(BODY_TIME_MAX, body.collect()).await;
+    Some(body.ok()?.ok()?.to_bytes())
+}
+
 impl Received<'_> {
     /// Whether the body is of this media type.
     fn is(&self, media_type: &str) -> bool {
@@ -189,22 +196,14 @@ impl Received<'_> {
             .eq_ignore_ascii_case(media_type.as_bytes())
     }
 
-    /// The whole body.
-    async fn bytes(self) -> Option<Bytes> {
-        let body = tokio::time::timeout(BODY_TIME_MAX, self.body.collect()).await;
-        Some(body.ok()?.ok()?.to_bytes())
-    }
-
     /// The fields of a form.
-    async fn form(self) -> Result<Vec<(String, String)>, &'static str> {
+    fn form(&self) -> Result<Vec<(String, String)>, &'static str> {
         if !self.is("application/x-www-form-urlencoded") {
             return Err("send Content-Type: application/x-www-form-urlencoded");
         }
-        let bytes = self
-            .bytes()
-            .await
-            .ok_or("the body is too large or broke off")?;
-        let text = std::str::from_utf8(&bytes).ok();
+        let bytes = self.body.as_deref();
+        let bytes = bytes.ok_or("the body is too large or broke off")?;
+        let text = std::str::from_utf8(bytes).ok();
         text.and_then(form::fields).ok_or("the body is no form")
     }
 }

@@ -25,7 +25,7 @@ impl Inbound {
         }
         let (now, authenticator, policy) = (received.now, received.authenticator, received.policy);
         let bad = |why: &'static str| oauth_error(StatusCode::BAD_REQUEST, "invalid_request", why);
-        let fields = match received.form().await {
+        let fields = match received.form() {
             Ok(fields) => fields,
             Err(why) => return Ok(bad(why)),
         };

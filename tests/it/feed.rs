@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::plain_request;
 use crate::support::gateway::{Gateway, ORDERS};
+use crate::support::issuer::NOW;
 use crate::support::redis::Redis;
 use crate::support::{Bearward, Client, Process, TestIssuer, Upstream, block_on, eventually};
 
@@ -352,5 +353,95 @@ fn a_list_that_vanishes_beside_its_stream_is_brought_back() {
         // As a server does that must make room.
         redis.say("DEL {bearward:revocations}:all");
         eventually("the list there again", async || redis.say(length) == ":1").await;
+    });
+}
+
+#[test]
+fn a_server_that_takes_nothing_is_told_to_who_revokes() {
+    let Some(redis) = Redis::start("a feed that is full", "") else {
+        return;
+    };
+    let (main, upstream) = parts();
+    let gateway = || fed(&main, &upstream, &redis.url(), "").start();
+    let (one, two) = (gateway(), gateway());
+    let token = main.token().sign();
+    block_on(async {
+        connected(&[&one, &two]).await;
+        redis.say("CONFIG SET maxmemory 1");
+        let revoked = revoke(&one, json!({ "issuer": "main", "jti": "token-1" })).await;
+        assert_eq!(revoked["feed"], "disconnected");
+        assert_eq!(status(&one, &token).await, 401);
+        assert_eq!(status(&two, &token).await, 200);
+        assert!(!is_connected(&one).await && is_connected(&two).await);
+        let list = one.ask_admin("GET", PATH, None).await.json();
+        let why = list["feed_error"].as_str().expect("a reason");
+        assert!(why.starts_with("the server takes nothing: OOM"), "{why}");
+        redis.say("CONFIG SET maxmemory 0");
+        eventually("the revocation", async || status(&two, &token).await == 401).await;
+        connected(&[&one]).await;
+    });
+}
+
+#[test]
+fn one_that_starts_while_the_list_is_lost_waits_for_those_who_have_it() {
+    let Some(redis) = Redis::start("a feed whose list was lost", "") else {
+        return;
+    };
+    let (main, upstream) = parts();
+    let gateway = || fed(&main, &upstream, &redis.url(), "").start();
+    let one = gateway();
+    let token = main.token().sign();
+    block_on(async {
+        connected(&[&one]).await;
+        revoke(&one, json!({ "issuer": "main", "jti": "token-1" })).await;
+        redis.say("DEL {bearward:revocations}:all");
+        let two = gateway();
+        two.ready().await;
+        assert_eq!(status(&two, &token).await, 401, "ready with the list");
+    });
+}
+
+#[test]
+fn what_was_taken_back_stays_so_though_another_revoked_it_for_longer_before() {
+    let Some(mut redis) = Redis::start("a feed and a removal", "") else {
+        return;
+    };
+    let (main, upstream) = parts();
+    let url = redis.url();
+    let gateway = || fed(&main, &upstream, &url, "").start();
+    let (one, two) = (gateway(), gateway());
+    // Also with the time that passes meanwhile.
+    let days = 3 * 86_400;
+    let later = || {
+        main.token()
+            .with("iat", NOW + days)
+            .with("exp", NOW + days + 60)
+            .sign()
+    };
+    block_on(async {
+        connected(&[&one, &two]).await;
+        let body = json!({ "selector": { "issuer": "main", "subject": "alice" }, "until": NOW + 2 * 86_400 });
+        let revoked = one.ask_admin("POST", PATH, Some(&body)).await.json();
+        eventually("the revocation", async || {
+            two.metric("bearward_revocations{selector=\"subject\"}")
+                .await
+                == 1.0
+        })
+        .await;
+        redis.kill();
+        for gateway in [&one, &two] {
+            eventually("the loss", async || !is_connected(gateway).await).await;
+        }
+        revoke(&two, json!({ "issuer": "main", "subject": "alice" })).await;
+        let id = revoked["id"].as_str().expect("an id");
+        let answer = one.ask_admin("DELETE", &format!("{PATH}/{id}"), None).await;
+        assert_eq!(answer.status, 200);
+        for gateway in [&one, &two] {
+            gateway.clock.advance(days);
+        }
+        redis.restart();
+        connected(&[&one, &two]).await;
+        eventually("its end", async || status(&two, &later()).await == 200).await;
+        assert_eq!(status(&one, &later()).await, 200);
     });
 }

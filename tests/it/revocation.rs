@@ -301,3 +301,21 @@ fn whoever_is_locked_out_is_not_told_to_sign_in_again() {
         }
     });
 }
+
+#[test]
+fn a_dry_run_has_no_place_in_a_list() {
+    let (main, _upstream, gateway) = usual();
+    let line = json!({ "selector": { "issuer": "main", "subject": "alice" }, "dry_run": true });
+    let request = Request::post(format!("{PATH}/import"))
+        .header("host", "127.0.0.1")
+        .header("authorization", format!("Bearer {}", gateway.admin_token()))
+        .body(Full::from(line.to_string()))
+        .expect("a request");
+    block_on(async {
+        let answer = plain_exchange(gateway.admin(), request).await;
+        assert_eq!(answer.status, 400);
+        assert!(answer.text().contains("dry_run"), "{}", answer.text());
+        let token = main.token().sign();
+        assert_eq!(gateway.http1().get("/orders/1", &token).await.status, 200);
+    });
+}

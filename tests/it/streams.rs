@@ -215,11 +215,12 @@ fn a_revoked_stream_ends_although_its_client_reads_nothing() {
         stream.read_exact(&mut first).await.expect("an answer");
         assert_eq!(&first, b"HTTP/1.1 200");
         revoke(&gateway, "token-1").await;
+        // Without a look at what comes.
+        upstream.is_gone().await;
         // What is on its way may still come; the rest does not.
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest).await;
         assert!(rest.len() < 50_000_000);
-        upstream.is_gone().await;
     });
 }
 
@@ -315,4 +316,36 @@ fn where_a_route_says_so_streams_outlive_their_token() {
         let frame = stream.frame().await.expect("a frame").expect("data");
         assert_eq!(frame.into_data().expect("data"), "data: one\n\n");
     });
+}
+
+#[test]
+fn an_answer_that_begins_after_the_revocation_is_none() {
+    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
+    for over_http2 in [false, true] {
+        let upstream = endless("", b"");
+        let gateway = Bearward::usual_at(&main, upstream.address).start();
+        let token = main.token().sign();
+        block_on(async {
+            let asking = async {
+                let client = if over_http2 {
+                    gateway.http2()
+                } else {
+                    gateway.http1()
+                };
+                client.get("/orders/1", &token).await
+            };
+            let meanwhile = async {
+                let open = format!(
+                    "bearward_upstream_connections{{server=\"{}\",upstream=\"orders\"}}",
+                    upstream.address
+                );
+                eventually("the request", async || gateway.metric(&open).await == 1.0).await;
+                revoke(&gateway, "token-1").await;
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nSECRET";
+                upstream.say.send(answer.into()).expect("a server");
+            };
+            let (answer, ()) = tokio::join!(asking, meanwhile);
+            assert_eq!(answer.code(), "token_revoked");
+        });
+    }
 }

@@ -46,7 +46,12 @@ impl Keeper {
                 match change.map(|change| self.readable(&change)) {
                     Some(Ok(change)) => changes.push(change),
                     Some(Err(Unreadable::Damaged)) => damaged = true,
-                    Some(Err(Unreadable::Unknown)) | None => {}
+                    Some(Err(Unreadable::Unknown)) => {}
+                    // Somebody compares the whole list: is it there?
+                    None => {
+                        self.marked.store(true, Ordering::Relaxed);
+                        self.mark_seen.notify_one();
+                    }
                 }
                 last = Some(id);
             }

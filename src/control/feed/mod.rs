@@ -17,10 +17,10 @@ mod resync;
 mod tell;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
@@ -54,6 +54,9 @@ struct Keeper {
     over: mpsc::Sender<Uuid>,
     /// How many entries or fields are asked for at once: fewer where the link is too slow for more.
     at_once: AtomicUsize,
+    /// A mark of another was read: whether the hash is whole is to be looked at now.
+    marked: AtomicBool,
+    mark_seen: Notify,
 }
 
 /// Keeps the list the same on all replicas, for as long as the runtime lives.
@@ -77,6 +80,8 @@ pub(super) async fn keep(
         all,
         over,
         at_once: AtomicUsize::new(AT_ONCE_MAX),
+        marked: AtomicBool::new(false),
+        mark_seen: Notify::new(),
     };
     let mut wait = AGAIN.0;
     let mut whole = false;
@@ -84,6 +89,7 @@ pub(super) async fn keep(
     loop {
         let Err(error) = keeper.session(&mut whole, &mut are_over).await;
         if let Some(feed) = keeper.list.feed() {
+            feed.refuses(None);
             if feed.is_connected() {
                 (wait, last) = (AGAIN.0, String::new());
             }

@@ -41,7 +41,12 @@ impl Keeper {
         let mut differs = 0;
         loop {
             if from.is_none() {
-                let _ = tokio::time::timeout(HELD_BACK, changes.changed()).await;
+                let wait = if differs > 0 { AGAIN.0 } else { HELD_BACK };
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = self.mark_seen.notified() => {}
+                    () = tokio::time::sleep(wait) => {}
+                }
                 if refused {
                     tokio::time::sleep(AGAIN.0).await;
                 }
@@ -53,7 +58,9 @@ impl Keeper {
             let (untold, next) = telling.await?;
             if untold.is_empty() {
                 self.sweep(link, over).await?;
-                if tokio::time::Instant::now() >= count_at {
+                let marked = self.marked.swap(false, Ordering::Relaxed);
+                if marked || tokio::time::Instant::now() >= count_at {
+                    // Where it differs it is looked at again at once.
                     count_at = tokio::time::Instant::now() + COUNTED_EVERY;
                     if count_at >= note_at {
                         note_at = count_at + NOTED_EVERY;
@@ -63,6 +70,8 @@ impl Keeper {
                         true => 0,
                         false => differs + 1,
                     };
+                    self.marked
+                        .fetch_or(marked && differs > 0, Ordering::Relaxed);
                     if differs == DIFFERS_MAX {
                         return Err(FeedError::Differs);
                     }
@@ -72,6 +81,7 @@ impl Keeper {
             match self.publish(link, &untold).await {
                 Ok(id) => {
                     (refused, from) = (false, next);
+                    self.feed()?.refuses(None);
                     let passing = behind.wait_for(|passed| *passed >= id);
                     let passing = tokio::time::timeout(2 * REPLY_MAX, passing).await;
                     // Its sender lives as long as this.
@@ -79,6 +89,8 @@ impl Keeper {
                 }
                 // It has no room, or may not be written to. What others write is read on.
                 Err(FeedError::Refused(why)) => {
+                    self.feed()?
+                        .refuses(Some(&format!("the server takes nothing: {why}")));
                     if !refused {
                         tracing::error!(error = why, "the feed takes no revocations; they wait");
                     }
@@ -152,12 +164,17 @@ impl Keeper {
         Ok(())
     }
 
+    /// How many states the hash holds.
+    pub(super) async fn length(&self, link: &mut Link) -> Result<u64, FeedError> {
+        match link.ask(&[b"HLEN", self.all.as_bytes()]).await? {
+            Reply::Number(there) => Ok(u64::try_from(there).unwrap_or(0)),
+            _ => Err(FeedError::Senseless),
+        }
+    }
+
     /// Whether the hash may hold all that the list does: it has not fewer states.
     async fn has_all(&self, link: &mut Link) -> Result<bool, FeedError> {
-        let there = match link.ask(&[b"HLEN", self.all.as_bytes()]).await? {
-            Reply::Number(there) => u64::try_from(there).unwrap_or(0),
-            _ => return Err(FeedError::Senseless),
-        };
+        let there = self.length(link).await?;
         let after = self.now().plus(ENDS_SOON);
         let here = self.with_list(move |list| list.told_states(after)).await?;
         Ok(here.is_none_or(|here| here <= there))

@@ -28,7 +28,7 @@ pub(super) const BURIED_END: TableDefinition<'_, (i64, &[u8]), ()> =
 /// Places whose state the other replicas do not know yet, with the version that they know or 0.
 pub(super) const OUTBOX: TableDefinition<'_, &[u8], u128> = TableDefinition::new("outbox");
 
-/// That something without an end was taken back is remembered for this long. A replica that was away
+/// That something was taken back is remembered for this long at least. A replica that was away
 /// for longer brings it back.
 const BURIED_FOR: Duration = Duration::from_secs(90 * 86_400);
 
@@ -183,10 +183,14 @@ impl<'t> Tables<'t> {
     }
 }
 
-/// Until when it is remembered that something was taken back: as long as it would have lived.
+/// Until when it is remembered that something was taken back: at least as long as it would have lived,
+/// and as others may hold it that have not heard of it, with another end.
 pub(super) fn buried_until(held: &Held) -> UnixTime {
     let (seconds, nanos) = held.versioned_at();
     let at = UnixTime::from_secs(i64::try_from(seconds).unwrap_or(0));
     let at = at.plus(Duration::from_nanos(u64::from(nanos)));
-    held.revocation.until.unwrap_or_else(|| at.plus(BURIED_FOR))
+    let least = at.plus(BURIED_FOR);
+    held.revocation
+        .until
+        .map_or(least, |until| until.max(least))
 }

@@ -25,6 +25,8 @@ pub(crate) struct Feed {
     /// When everything that was in the feed was known here, in microseconds; 0 is never.
     heard_at: AtomicI64,
     connected: AtomicBool,
+    /// The server takes nothing that is told.
+    refuses: AtomicBool,
     /// Whether the first attempt is over: well, or because the server is not there.
     tried: AtomicBool,
     /// States that the others do not know.
@@ -42,6 +44,7 @@ impl Feed {
             since,
             heard_at: AtomicI64::new(0),
             connected: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
             tried: AtomicBool::new(false),
             untold: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
@@ -73,8 +76,17 @@ impl Feed {
         self.why().clone().filter(|_| !self.is_connected())
     }
 
+    /// Whether what others change comes here, and what is changed here goes to them.
     pub(crate) fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.connected.load(Ordering::Relaxed) && !self.refuses.load(Ordering::Relaxed)
+    }
+
+    /// The server takes nothing more, and why; or it takes all again.
+    pub(crate) fn refuses(&self, why: Option<&str>) {
+        self.refuses.store(why.is_some(), Ordering::Relaxed);
+        if let Some(why) = why {
+            *self.why() = Some(why.into());
+        }
     }
 
     /// Whether the first attempt is over: until then more may be known in a moment.

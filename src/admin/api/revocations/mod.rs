@@ -5,11 +5,13 @@
 mod shown;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{ACTOR, Admin, Answer, json, problem, text};
@@ -21,6 +23,9 @@ use shown::Shown;
 
 /// Revocations in one answer, unless fewer are asked for.
 const LISTED_MAX: usize = 1000;
+/// How long an answer waits for the other replicas to be told, and between two looks.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+const TOLD_LOOK: Duration = Duration::from_millis(2);
 /// Revocations in one import.
 const IMPORTED_MAX: usize = 10_000;
 
@@ -117,7 +122,12 @@ async fn list(admin: &Admin, parts: &Parts) -> Result<Answer, Answer> {
     let wanted = Wanted::read(admin, parts.uri.query().unwrap_or_default())
         .map_err(|detail| problem(StatusCode::BAD_REQUEST, detail))?;
     // Read before the list: one that changes meanwhile has another name the next time.
-    let etag = format!("\"{}-{}\"", admin.run, admin.revocations.generation());
+    let generation = admin.revocations.generation();
+    let etag = format!(
+        "\"{}-{generation}-{}\"",
+        admin.run,
+        feed(admin).unwrap_or("alone")
+    );
     let etag = HeaderValue::from_str(&etag).unwrap_or(HeaderValue::from_static("\"0\""));
     if parts.headers.get(IF_NONE_MATCH) == Some(&etag) {
         let mut answer = text(StatusCode::NOT_MODIFIED, "application/json", String::new());
@@ -186,7 +196,7 @@ async fn remove(admin: &Admin, id: &str) -> Result<Answer, Answer> {
     match removed {
         Some(_) => Ok(json(
             StatusCode::OK,
-            &json!({ "id": id, "removed": true, "feed": feed(admin) }),
+            &json!({ "id": id, "removed": true, "feed": told(admin).await }),
         )),
         None => Err(unknown()),
     }
@@ -233,12 +243,25 @@ async fn add(admin: &Admin, headers: &HeaderMap, body: &[u8]) -> Result<Answer, 
     let answer = shown::Answered {
         revocation: Shown::of(revocation, admin),
         added: status == StatusCode::CREATED,
-        feed: feed(admin),
+        feed: told(admin).await,
     };
     Ok(json(status, &answer))
 }
 
-/// Whether the other replicas are told at once; `null` where there are none.
+/// Whether the other replicas have been told of all that was changed here; waits a little for that.
+async fn told(admin: &Admin) -> Option<&'static str> {
+    let feed = admin.revocations.feed()?;
+    let deadline = Instant::now() + TOLD_WITHIN;
+    while feed.is_connected() && feed.untold() > 0 {
+        if Instant::now() >= deadline {
+            return Some("disconnected");
+        }
+        tokio::time::sleep(TOLD_LOOK).await;
+    }
+    self::feed(admin)
+}
+
+/// Whether the link to the other replicas is there; `null` where there are none.
 fn feed(admin: &Admin) -> Option<&'static str> {
     let feed = admin.revocations.feed()?;
     Some(match feed.is_connected() {
@@ -261,7 +284,7 @@ async fn import(admin: &Admin, body: &[u8]) -> Result<Answer, Answer> {
     audit(admin, "revocation.import", "", &result, None);
     Ok(json(
         StatusCode::OK,
-        &json!({ "added": new, "known": added.len() - new, "durable": admin.revocations.is_durable(), "feed": feed(admin) }),
+        &json!({ "added": new, "known": added.len() - new, "durable": admin.revocations.is_durable(), "feed": told(admin).await }),
     ))
 }
 

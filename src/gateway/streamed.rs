@@ -1,0 +1,179 @@
+//! A response's body that is not here as a whole, with its record and the life of its token.
+//!
+//! A task of its own waits for the token's end: a client that takes nothing keeps nobody waiting, and the
+//! connection to the upstream is given up at once.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::task::AbortHandle;
+
+use super::lifetime::StreamKind;
+use super::record::Recorder;
+use crate::authenticate::{Ended, Life};
+use crate::http::{Body, BodyError};
+use crate::observe::exchange::StreamEnd;
+use crate::reject::grpc;
+
+/// A streamed body.
+pub(super) struct Streamed {
+    shared: Arc<Shared>,
+    kind: StreamKind,
+    /// No length was promised.
+    endless: bool,
+    /// An error that waits its turn.
+    failed: Option<BodyError>,
+    /// The caller's, where there is one and the stream ends with it.
+    life: Option<Life>,
+    /// Who waits for its end.
+    watch: Option<AbortHandle>,
+    recorder: Recorder,
+}
+
+/// What is shared with whoever waits for the token's end.
+struct Shared(Mutex<State>);
+
+struct State {
+    body: Body,
+    /// Of who waits for the next frame.
+    waker: Option<Waker>,
+    ended: Option<Ended>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The token's life is over: what follows is not for its holder any more.
+    fn end(&self, ended: Ended) {
+        let mut state = self.state();
+        state.body = Body::Empty;
+        state.ended = Some(ended);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Streamed {
+    pub(super) fn new(
+        body: Body,
+        kind: StreamKind,
+        life: Option<Life>,
+        recorder: Recorder,
+    ) -> Self {
+        Self {
+            endless: body.size_hint().exact().is_none(),
+            shared: Arc::new(Shared(Mutex::new(State {
+                body,
+                waker: None,
+                ended: None,
+            }))),
+            kind,
+            failed: None,
+            life,
+            watch: None,
+            recorder,
+        }
+    }
+
+    /// Has somebody wait for the end of the token, once: most bodies are over before.
+    fn watch(&mut self) {
+        if self.watch.is_some() {
+            return;
+        }
+        if let Some(life) = self.life.clone() {
+            let shared = Arc::clone(&self.shared);
+            let watching = tokio::spawn(async move { shared.end(life.over().await) });
+            self.watch = Some(watching.abort_handle());
+        }
+    }
+
+    /// What its client gets at the token's end.
+    fn last(&mut self, ended: &Ended) -> Option<Result<Frame<Bytes>, BodyError>> {
+        let (error, end) = match ended {
+            Ended::Revoked(_) => (BodyError::Revoked, StreamEnd::Revoked),
+            Ended::Expired(_) => (BodyError::Expired, StreamEnd::Expired),
+        };
+        self.life = None;
+        self.recorder.stream_ended(end);
+        match self.kind {
+            StreamKind::Grpc => Some(Ok(Frame::trailers(grpc::trailers(end.reason())))),
+            StreamKind::Events if self.endless && end == StreamEnd::Expired => None,
+            // It must not be taken for whole.
+            _ => Some(Err(error)),
+        }
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+        // Its client has never come for its last word.
+        if let Some(ended) = self.shared.state().ended.take() {
+            self.recorder.stream_ended(StreamEnd::from(&ended));
+        }
+    }
+}
+
+impl HttpBody for Streamed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        let ended = state.ended.take();
+        if let Some(ended) = ended.or_else(|| self.life.as_ref()?.is_over()) {
+            state.body = Body::Empty;
+            drop(state);
+            return Poll::Ready(self.last(&ended));
+        }
+        let poll = Pin::new(&mut state.body).poll_frame(context);
+        if poll.is_pending() {
+            state.waker = Some(context.waker().clone());
+        }
+        let goes_on = !state.body.is_end_stream();
+        drop(state);
+        if goes_on {
+            self.watch();
+        }
+        if let Poll::Ready(Some(Err(error))) = poll {
+            self.recorder.exchange.cause = Some(error.to_string());
+            // hyper drops what it has not written yet when a body fails. One turn later it has
+            // written it, and the client gets as much as there was before the connection breaks.
+            self.failed = Some(error);
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        poll
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.shared.state();
+        state.ended.is_none() && self.failed.is_none() && state.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let state = self.shared.state();
+        match state.ended {
+            // A length that was promised is not kept.
+            Some(_) => SizeHint::default(),
+            None => state.body.size_hint(),
+        }
+    }
+}
