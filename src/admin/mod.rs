@@ -76,9 +76,12 @@ pub(crate) async fn serve(admin: Arc<Admin>, listener: TcpListener, scope: Scope
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(admitted) = admission.admit(peer.ip()) else {
+        let Ok(mut admitted) = admission.admit() else {
             continue;
         };
+        if admitted.of_peer(peer.ip()).is_err() {
+            continue;
+        }
         let admin = Arc::clone(&admin);
         tokio::spawn(async move {
             let service = service_fn(|request| {

@@ -97,7 +97,7 @@ pub(super) fn listener(id: ListenerId, settings: ListenerSettings) -> Result<Lis
         None => None,
         Some(tls) => Some(Tls::new(
             tls.certificates,
-            tls.min_version,
+            (tls.min_version, &tls.client_auth),
             &settings.protocols,
             tls.handshake_max,
         )?),
@@ -107,6 +107,7 @@ pub(super) fn listener(id: ListenerId, settings: ListenerSettings) -> Result<Lis
             id,
             name: settings.name,
             tls: is_tls,
+            trusted: settings.trusted_proxies,
             token_bytes_max: settings.token_bytes,
             limits: NamedLimits {
                 header_bytes: settings.messages.header_bytes,
@@ -128,5 +129,7 @@ pub(super) fn listener(id: ListenerId, settings: ListenerSettings) -> Result<Lis
         waits: settings.waits,
         messages: settings.messages,
         counts: ListenerCounts::default(),
+        proxy_protocol: settings.proxy_protocol,
+        handshake_max: settings.handshake_max,
     })
 }

@@ -12,6 +12,7 @@ use crate::authenticate::CacheLimits;
 use crate::forward::Upstream;
 use crate::http::body::BodyLimits;
 use crate::http::deadline::WaitLimits;
+use crate::http::network::Network;
 use crate::http::serve::{MessageLimits, Protocol};
 use crate::keys::KeySet;
 use crate::observe::audit::AuditSettings;
@@ -62,6 +63,10 @@ pub(crate) struct ListenerSettings {
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) connections: usize,
     pub(crate) connections_per_peer: usize,
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// A PROXY protocol header must come first.
+    pub(crate) proxy_protocol: bool,
+    pub(crate) handshake_max: Duration,
     pub(crate) waits: WaitLimits,
     pub(crate) messages: MessageLimits,
     pub(crate) token_bytes: usize,
@@ -77,6 +82,7 @@ pub(crate) struct Binding(pub(crate) SocketAddr);
 pub(crate) struct TlsSettings {
     pub(crate) certificates: Certificates,
     pub(crate) min_version: MinVersion,
+    pub(crate) client_auth: crate::tls::ClientAuth,
     pub(crate) handshake_max: Duration,
 }
 

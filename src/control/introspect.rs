@@ -6,7 +6,7 @@
 //! 503 and the token is neither good nor bad.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::fetch::{FetchError, Fetcher, Trust};
 use crate::authenticate::{Introspection, IntrospectionRequest, TokenDigest};
 use crate::clock::{Clock, UnixTime};
 use crate::config::{ClientAuth, IntrospectionSettings};
+use crate::http::host::peer_network;
 use crate::oauth::Json;
 use crate::observe::metrics::Durations;
 use crate::secret::Secret;
@@ -201,7 +202,7 @@ impl Introspector {
             }
             return;
         }
-        let peer = (!request.known).then(|| network(request.peer));
+        let peer = (!request.known).then(|| peer_network(request.peer));
         if let Some(peer) = peer {
             let held = waiting.by_peer.get(&peer).copied().unwrap_or_default();
             if waiting.tokens.len() >= TOKENS_MAX || held >= TOKENS_PER_PEER_MAX {
@@ -302,17 +303,6 @@ impl Introspector {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whose share a peer's questions count against.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) version: Version,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) peer: IpAddr,
+    /// The peer is a trusted proxy: its chain goes on.
+    pub(crate) by_proxy: bool,
     pub(crate) tls: bool,
     pub(crate) route: &'a Route,
     pub(crate) permit: &'a Permit,

@@ -22,6 +22,8 @@ use crate::http::upgrade;
 /// The longest text of an address: IPv6 with an IPv4 tail.
 const ADDRESS_BYTES_MAX: usize = 45;
 
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// How the request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -157,10 +159,20 @@ fn fields(outgoing: &Outgoing<'_>, mut field: impl FnMut(&[u8], &[u8])) {
     };
     field(b"via", via);
     let mut address = [0; ADDRESS_BYTES_MAX];
-    field(b"x-forwarded-for", written(&mut address, outgoing.peer));
+    let peer = written(&mut address, outgoing.peer);
     let proto: &[u8] = if outgoing.tls { b"https" } else { b"http" };
-    field(b"x-forwarded-proto", proto);
-    field(b"x-forwarded-host", authority(outgoing));
+    if outgoing.by_proxy {
+        chain(headers, peer, &mut field);
+    } else {
+        field(b"x-forwarded-for", peer);
+    }
+    let says = |name: &str| outgoing.by_proxy && headers.contains_key(name);
+    if !says("x-forwarded-proto") {
+        field(b"x-forwarded-proto", proto);
+    }
+    if !says("x-forwarded-host") {
+        field(b"x-forwarded-host", authority(outgoing));
+    }
     if let Caller::Authenticated(principal) = outgoing.permit.caller() {
         for (name, claim) in &outgoing.route.identity {
             if let Some(value) = identity::value(principal, claim) {
@@ -173,6 +185,10 @@ fn fields(outgoing: &Outgoing<'_>, mut field: impl FnMut(&[u8], &[u8])) {
 /// Fields of the client that are not passed on as they are, in any spelling that an upstream may
 /// read as the same name.
 fn is_ours(name: &HeaderName, outgoing: &Outgoing<'_>) -> bool {
+    if outgoing.by_proxy && is_forwarding_claim(name) {
+        // The chain is written with the peer at its end; what else a trusted proxy says is kept.
+        return *name == FORWARDED_FOR || *name == header::FORWARDED;
+    }
     is_hops_own(name)
         || (*name == header::AUTHORIZATION && outgoing.strips_authorization())
         || outgoing.reserved.contains(name)
@@ -185,6 +201,23 @@ fn is_hops_own(name: &HeaderName) -> bool {
         || *name == header::EXPECT
         || ends_here(name)
         || is_forwarding_claim(name)
+}
+
+/// The chain of a trusted proxy with that proxy at its end.
+fn chain(headers: &HeaderMap, peer: &[u8], field: &mut impl FnMut(&[u8], &[u8])) {
+    let with = |name: HeaderName, last: &[u8]| {
+        let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        values.chain([last]).collect::<Vec<_>>().join(&b", "[..])
+    };
+    field(b"x-forwarded-for", &with(FORWARDED_FOR, peer));
+    if headers.contains_key(header::FORWARDED) {
+        // An IPv6 address stands in brackets and quotes (RFC 7239 section 6).
+        let node = match peer.contains(&b':') {
+            true => [b"for=\"[", peer, b"]\""].concat(),
+            false => [b"for=", peer].concat(),
+        };
+        field(b"forwarded", &with(header::FORWARDED, &node));
+    }
 }
 
 /// HTTP/2 may split `Cookie`; others have one (RFC 9113 section 8.2.3).

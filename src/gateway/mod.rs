@@ -23,6 +23,7 @@ use crate::forward::{self, Outgoing, Pools, Tunnel};
 use crate::http::body::{BodyLimits, LimitedBody, drain};
 use crate::http::deadline::Activity;
 use crate::http::headers::ReservedNames;
+use crate::http::network::{Network, Origin};
 use crate::http::target::Target;
 use crate::http::upgrade::{self, Upgrade};
 use crate::http::{Body, cors};
@@ -73,6 +74,8 @@ pub(crate) struct Front {
     pub(crate) id: ListenerId,
     pub(crate) name: Arc<str>,
     pub(crate) tls: bool,
+    /// Whose word on where a request comes from is believed.
+    pub(crate) trusted: Vec<Network>,
     pub(crate) token_bytes_max: usize,
     pub(crate) limits: NamedLimits,
     pub(crate) body: BodyLimits,
@@ -97,6 +100,7 @@ struct Progress {
     route: Option<Arc<Route>>,
     rule: Option<usize>,
     now: UnixTime,
+    origin: Origin,
     /// What the client asks for.
     upgrade: Option<Upgrade>,
     /// What its connection, or its stream, goes on with.
@@ -123,13 +127,15 @@ impl Gateway {
         let (mut parts, body) = request.into_parts();
         let upgrade = upgrade::asked(&mut parts, !http_body::Body::is_end_stream(&body));
         let client = parts.extensions.remove();
-        let exchange = Exchange::begin(now, front.id.0, downstream.peer, &parts.method);
+        let origin = Origin::of(&parts.headers, downstream.peer, &front.trusted);
+        let exchange = Exchange::begin(now, front.id.0, origin.client, &parts.method);
         let mut recorder = Recorder::new(Arc::clone(&downstream.lane), exchange, in_flight);
         let mut progress = Progress {
             policy: gateway.policy.load(),
             route: None,
             rule: None,
             now,
+            origin,
             upgrade,
             tunnel: None,
         };
@@ -195,7 +201,7 @@ impl Gateway {
                 let received = Received {
                     parts,
                     body: inbound::whole(LimitedBody::new(body, limits)).await,
-                    peer: downstream.peer,
+                    peer: progress.origin.client,
                     now: progress.now,
                     authenticator: &self.authenticator,
                     policy: &self.policy,
@@ -227,6 +233,7 @@ impl Gateway {
             version: parts.version,
             headers: &parts.headers,
             peer: downstream.peer,
+            by_proxy: progress.origin.by_proxy,
             tls: downstream.front.tls,
             route,
             permit: &permit,
@@ -348,7 +355,7 @@ impl Gateway {
             token_bytes_max: front.token_bytes_max,
             route: &route,
             now: progress.now,
-            peer: downstream.peer,
+            peer: progress.origin.client,
         };
         let caller = self
             .authenticator

@@ -63,16 +63,24 @@ pub(crate) enum ProtocolError {
     Timeout,
     /// The peer left in the middle of a message, or reset the connection.
     Disconnect,
+    /// The connection does not begin with a PROXY protocol header.
+    ProxyProtocol,
 }
 
 impl ProtocolError {
-    pub(crate) const ALL: [Self; 3] = [Self::Parse, Self::Timeout, Self::Disconnect];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Parse,
+        Self::Timeout,
+        Self::Disconnect,
+        Self::ProxyProtocol,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Parse => "parse",
             Self::Timeout => "timeout",
             Self::Disconnect => "disconnect",
+            Self::ProxyProtocol => "proxy_protocol",
         }
     }
 }

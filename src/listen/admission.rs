@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::http::host::peer_network;
 
@@ -28,7 +28,8 @@ pub(crate) enum Refusal {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     admission: Arc<Admission>,
-    peer: IpAddr,
+    /// Whose connections it counts among.
+    peer: Option<IpAddr>,
 }
 
 impl Admission {
@@ -46,45 +47,54 @@ impl Admission {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Takes a connection in, or says which limit it met.
+    fn peers(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a connection in, before it is known whose it is.
     ///
     /// # Errors
-    /// A limit is reached.
-    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admitted, Refusal> {
-        let peer = peer_network(peer);
+    /// There are too many.
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<Admitted, Refusal> {
         self.total
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |total| {
                 (total < self.total_max).then_some(total + 1)
             })
             .map_err(|_| Refusal::Total)?;
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Admitted {
+            admission: Arc::clone(self),
+            peer: None,
+        })
+    }
+}
+
+impl Admitted {
+    /// Counts it among those of a peer.
+    ///
+    /// # Errors
+    /// That has too many.
+    pub(crate) fn of_peer(&mut self, peer: IpAddr) -> Result<(), Refusal> {
+        let peer = peer_network(peer);
+        let mut peers = self.admission.peers();
         let count = peers.entry(peer).or_default();
-        if *count >= self.per_peer_max {
-            drop(peers);
-            self.total.fetch_sub(1, Ordering::Relaxed);
+        if *count >= self.admission.per_peer_max {
             return Err(Refusal::PerPeer);
         }
         *count += 1;
-        drop(peers);
-        Ok(Admitted {
-            admission: Arc::clone(self),
-            peer,
-        })
+        self.peer = Some(peer);
+        Ok(())
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.admission.total.fetch_sub(1, Ordering::Relaxed);
-        let mut peers = self
-            .admission
-            .peers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = peers.get_mut(&self.peer) {
+        let Some(peer) = self.peer else { return };
+        let mut peers = self.admission.peers();
+        if let Some(count) = peers.get_mut(&peer) {
             *count -= 1;
             if *count == 0 {
-                peers.remove(&self.peer);
+                peers.remove(&peer);
             }
         }
     }
@@ -94,38 +104,39 @@ impl Drop for Admitted {
 mod tests {
     use super::*;
 
+    fn admit(admission: &Arc<Admission>, peer: &str) -> Result<Admitted, Refusal> {
+        let mut admitted = admission.admit()?;
+        admitted.of_peer(peer.parse().expect("an address"))?;
+        Ok(admitted)
+    }
+
     #[test]
     fn limits_in_all_and_by_peer() {
         let admission = Arc::new(Admission::new(3, 2));
-        let peer = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let a1 = admission.admit(peer("10.0.0.1")).expect("room");
-        let _a2 = admission.admit(peer("::ffff:10.0.0.1")).expect("room");
-        assert_eq!(
-            admission.admit(peer("10.0.0.1")).err(),
-            Some(Refusal::PerPeer)
-        );
-        let _b = admission.admit(peer("10.0.0.2")).expect("room");
-        assert_eq!(
-            admission.admit(peer("10.0.0.3")).err(),
-            Some(Refusal::Total)
-        );
+        let a1 = admit(&admission, "10.0.0.1").expect("room");
+        let _a2 = admit(&admission, "::ffff:10.0.0.1").expect("room");
+        assert_eq!(admit(&admission, "10.0.0.1").err(), Some(Refusal::PerPeer));
+        let _b = admit(&admission, "10.0.0.2").expect("room");
+        assert_eq!(admit(&admission, "10.0.0.3").err(), Some(Refusal::Total));
         drop(a1);
         assert_eq!(admission.open(), 2);
-        assert!(admission.admit(peer("10.0.0.1")).is_ok());
+        assert!(admit(&admission, "10.0.0.1").is_ok());
     }
 
     #[test]
     fn an_ipv6_network_is_one_peer() {
         let admission = Arc::new(Admission::new(10, 1));
-        let _one = admission
-            .admit("2001:db8::1".parse().expect("an address"))
-            .expect("room");
-        let other = admission.admit("2001:db8::2".parse().expect("an address"));
+        let _one = admit(&admission, "2001:db8::1").expect("room");
+        let other = admit(&admission, "2001:db8::2");
         assert_eq!(other.err(), Some(Refusal::PerPeer));
-        assert!(
-            admission
-                .admit("2001:db8:0:1::1".parse().expect("an address"))
-                .is_ok()
-        );
+        assert!(admit(&admission, "2001:db8:0:1::1").is_ok());
+    }
+
+    #[test]
+    fn one_of_nobody_counts_in_all_alone() {
+        let admission = Arc::new(Admission::new(3, 1));
+        let _one = admission.admit().expect("room");
+        let _two = admission.admit().expect("room");
+        assert!(admit(&admission, "10.0.0.1").is_ok());
     }
 }

@@ -5,6 +5,7 @@
 //! second gateway of the same user would silently take half of the connections.
 
 pub(crate) mod admission;
+pub(crate) mod proxy_protocol;
 
 use std::future::Future;
 use std::io;

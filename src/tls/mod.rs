@@ -12,9 +12,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
@@ -31,6 +33,15 @@ const PLAINTEXT_BUFFER_MAX: usize = 64 * 1024;
 pub(crate) enum MinVersion {
     Tls12,
     Tls13,
+}
+
+/// Which certificates clients must show.
+#[derive(Clone, Debug)]
+pub(crate) enum ClientAuth {
+    None,
+    /// One that is shown must be of these roots.
+    Optional(RootCertStore),
+    Required(RootCertStore),
 }
 
 /// A listener's side of TLS.
@@ -65,6 +76,28 @@ pub(crate) struct Accepted<S> {
     pub(crate) served: Arc<Served>,
 }
 
+impl ClientAuth {
+    fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+        let (roots, optional) = match self {
+            Self::None => return Ok(WebPkiClientVerifier::no_client_auth()),
+            Self::Optional(roots) => (roots, true),
+            Self::Required(roots) => (roots, false),
+        };
+        let roots = Arc::new(roots.clone());
+        let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+        let builder = if optional {
+            builder.allow_unauthenticated()
+        } else {
+            builder
+        };
+        let verifier = builder.build();
+        verifier.map_err(|error| rustls::Error::General(error.to_string()))
+    }
+}
+
 impl Tls {
     /// TLS for a listener.
     ///
@@ -72,7 +105,7 @@ impl Tls {
     /// The provider gives no random bytes or does not support the versions.
     pub(crate) fn new(
         certificates: Certificates,
-        min_version: MinVersion,
+        (min_version, client_auth): (MinVersion, &ClientAuth),
         protocols: &[Protocol],
         handshake_max: Duration,
     ) -> Result<Self, rustls::Error> {
@@ -81,11 +114,12 @@ impl Tls {
             MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             MinVersion::Tls13 => &[&rustls::version::TLS13],
         };
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_protocol_versions(versions)?
-                .with_no_client_auth()
-                .with_cert_resolver(Arc::clone(&certificates) as _);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = client_auth.verifier(&provider)?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(&certificates) as _);
         config.alpn_protocols = protocols
             .iter()
             .map(|protocol| match protocol {

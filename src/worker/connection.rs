@@ -11,8 +11,10 @@ use tokio::sync::mpsc;
 use super::{Drain, Listener};
 use crate::gateway::{Downstream, Gateway, Lane, Upgraded};
 use crate::http::deadline::{Activity, Timed};
-use crate::http::serve::{Farewell, Protocol, serve};
+use crate::http::network::is_in;
+use crate::http::serve::{Farewell, Protocol, ProtocolError, serve};
 use crate::listen::admission::Admitted;
+use crate::listen::proxy_protocol;
 use crate::tls::certificates::Served;
 
 /// A connection that was just opened has this long to send its first request when draining begins:
@@ -25,13 +27,27 @@ pub(super) struct Connection {
     pub(super) listener: Arc<Listener>,
     pub(super) peer: IpAddr,
     pub(super) drain: Drain,
-    pub(super) _admitted: Admitted,
+    pub(super) admitted: Admitted,
     pub(super) _alive: mpsc::Sender<()>,
 }
 
 impl Connection {
-    pub(super) async fn serve(self, stream: TcpStream) {
+    pub(super) async fn serve(mut self, mut stream: TcpStream) {
         let counts = &self.listener.counts;
+        if self.listener.proxy_protocol {
+            let reading = proxy_protocol::read(&mut stream);
+            match tokio::time::timeout(self.listener.handshake_max, reading).await {
+                Ok(Ok(told)) => self.peer = told.unwrap_or(self.peer),
+                Ok(Err(_)) => return counts.protocol_error(ProtocolError::ProxyProtocol),
+                Err(_) => return counts.protocol_error(ProtocolError::Timeout),
+            }
+        }
+        // Behind a proxy there are many.
+        if !is_in(&self.listener.front.trusted, self.peer)
+            && let Err(refusal) = self.admitted.of_peer(self.peer)
+        {
+            return counts.refused(refusal);
+        }
         let Some(tls) = &self.listener.tls else {
             let protocol = self.listener.clear_text;
             return self.speak(stream, protocol, None).await;

@@ -35,6 +35,10 @@ pub(crate) struct Listener {
     pub(crate) waits: WaitLimits,
     pub(crate) messages: MessageLimits,
     pub(crate) counts: ListenerCounts,
+    /// A connection begins with who it comes from.
+    pub(crate) proxy_protocol: bool,
+    /// For that, and for the TLS handshake.
+    pub(crate) handshake_max: Duration,
 }
 
 /// What happens to connections; few enough to share.
@@ -131,14 +135,14 @@ async fn serve(
         tokio::spawn(async move {
             let stop = drain.clone().begun();
             accept(socket, stop, |stream, peer| {
-                match listener.admission.admit(peer.ip()) {
+                match listener.admission.admit() {
                     Ok(admitted) => {
                         let connection = connection::Connection {
                             lane: Arc::clone(&lane),
                             listener: Arc::clone(&listener),
                             peer: peer.ip().to_canonical(),
                             drain: drain.clone(),
-                            _admitted: admitted,
+                            admitted,
                             _alive: alive.clone(),
                         };
                         tokio::spawn(connection.serve(stream));

@@ -20,6 +20,7 @@ mod bodies;
 mod configuration;
 mod demo;
 mod documents;
+mod downstream;
 mod feed;
 mod fleet;
 mod forwarding;

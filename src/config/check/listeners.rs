@@ -1,14 +1,16 @@
 //! `[listeners.*]`.
 
+use super::issuers::span_of;
 use super::{Checker, addresses, with_defaults};
 use crate::clock::{Clock, SystemClock};
 use crate::config::raw::Node;
 use crate::config::settings::{Binding, ListenerSettings, TlsSettings};
 use crate::http::body::BodyLimits;
 use crate::http::deadline::WaitLimits;
+use crate::http::network::Network;
 use crate::http::serve::{MessageLimits, Protocol};
-use crate::tls::MinVersion;
 use crate::tls::certificates::{Certificates, Served};
+use crate::tls::{ClientAuth, MinVersion};
 
 /// All listeners that can be built.
 pub(super) fn check(root: &Node, checker: &mut Checker<'_>) -> Vec<ListenerSettings> {
@@ -65,6 +67,7 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
             return None;
         }
     };
+    let trusted_proxies = trusted_proxies(node, &what, checker)?;
     let bytes = |name: &str| usize::try_from(limits.size(name).unwrap_or(0)).unwrap_or(usize::MAX);
     let number =
         |name: &str| usize::try_from(limits.count(name).unwrap_or(1)).unwrap_or(usize::MAX);
@@ -75,6 +78,9 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
         tls,
         connections: number("connections"),
         connections_per_peer: number("connections_per_peer"),
+        trusted_proxies,
+        proxy_protocol: node.text("proxy_protocol").as_deref() == Some("required"),
+        handshake_max: limits.duration("handshake_timeout")?,
         waits: WaitLimits {
             idle: limits.duration("idle_timeout")?,
             header: limits.duration("header_timeout")?,
@@ -90,6 +96,30 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
             gap_max: Some(limits.duration("body_timeout")?),
         },
     })
+}
+
+fn trusted_proxies(node: &Node, what: &str, checker: &mut Checker<'_>) -> Option<Vec<Network>> {
+    let texts = node.texts("trusted_proxies").unwrap_or_default();
+    let mut networks = Vec::new();
+    for (text, span) in texts {
+        match text.parse::<Network>() {
+            Ok(network) => {
+                if text.ends_with("/0") {
+                    let message = format!(
+                        "`trusted_proxies` of {what}: `{text}` is everybody, who can then claim any address"
+                    );
+                    checker.warn("BW0213", message, span, "name the proxies' own networks");
+                }
+                networks.push(network);
+            }
+            Err(error) => {
+                let message = format!("`trusted_proxies` of {what}: {error}: `{text}`");
+                checker.error("BW0104", message, span);
+                return None;
+            }
+        }
+    }
+    Some(networks)
 }
 
 fn protocols(
@@ -187,12 +217,50 @@ fn tls_of(tls: &Node, what: &str, limits: &Node, checker: &mut Checker<'_>) -> O
             }
         })
         .collect();
+    let client_auth = client_auth(tls, what, checker)?;
     Some(TlsSettings {
+        client_auth,
         certificates: Certificates::new(served)?,
         min_version: match tls.text("min_version").as_deref() {
             Some("1.3") => MinVersion::Tls13,
             _ => MinVersion::Tls12,
         },
         handshake_max: limits.duration("handshake_timeout")?,
+    })
+}
+
+/// Which certificates clients must show.
+fn client_auth(tls: &Node, what: &str, checker: &mut Checker<'_>) -> Option<ClientAuth> {
+    let word = tls.text("client_auth")?;
+    let ca = tls.text("client_ca");
+    let span = span_of(tls, "client_ca");
+    let path = match (word.as_str(), ca) {
+        ("none", None) => return Some(ClientAuth::None),
+        ("none", Some(_)) => {
+            let message = format!("`client_ca` of {what} has no effect without `client_auth`");
+            let help = "write client_auth = \"required\" or \"optional\", or take it out";
+            checker.error_help("BW0106", message, &span, help);
+            return None;
+        }
+        (_, None) if tls.is_faulty("client_ca") => return None,
+        (_, None) => {
+            let message =
+                format!("`client_auth` of {what} is `{word}`, and `client_ca` is missing");
+            let span = span_of(tls, "client_auth");
+            let help = "name the roots, in PEM, of the clients' certificates";
+            checker.error_help("BW0105", message, &span, help);
+            return None;
+        }
+        (_, Some(path)) => path,
+    };
+    let pem = checker.file(&path, &span, "`client_ca`")?;
+    let Some(roots) = crate::tls::roots(&pem) else {
+        let message = format!("`client_ca` of {what}: `{path}` holds no certificates in PEM");
+        checker.error("BW0108", message, &span);
+        return None;
+    };
+    Some(match word.as_str() {
+        "required" => ClientAuth::Required(roots),
+        _ => ClientAuth::Optional(roots),
     })
 }

@@ -9,7 +9,8 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -182,20 +183,37 @@ pub async fn read_to_end(stream: &mut TlsStream<TcpStream>) -> String {
 
 /// A TLS connection that trusts any certificate.
 pub async fn tls(address: SocketAddr, alpn: &str) -> TlsStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    tls_over(stream, alpn, None).await.expect("a handshake")
+}
+
+/// TLS over a connection, with the certificate of a client that has one: chain and key in PEM.
+pub async fn tls_over(
+    stream: TcpStream,
+    alpn: &str,
+    own: Option<(&[u8], &[u8])>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate));
+    let mut config = match own {
+        None => config.with_no_client_auth(),
+        Some((chain, key)) => {
+            let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();
+            let key = PrivateKeyDer::from_pem_slice(key).expect("a key");
+            let config = config.with_client_auth_cert(chain.expect("a chain"), key);
+            config.expect("a certificate")
+        }
+    };
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-    let stream = TcpStream::connect(address).await.expect("a connection");
     stream.set_nodelay(true).expect("an option");
+    let name = ServerName::try_from("api.test").expect("a name");
     TlsConnector::from(Arc::new(config))
-        .connect(ServerName::try_from("api.test").expect("a name"), stream)
+        .connect(name, stream)
         .await
-        .expect("a handshake")
 }
 
 /// A request in clear text: the admin listener.
