@@ -4,18 +4,141 @@
 //! client that does not know which it means, and another reader behind us might choose the other
 //! one, so that is 400 and not a guess.
 
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use std::borrow::Cow;
+
+use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use super::error::{AuthenticationError, Malformed};
+use crate::http::form;
+use crate::policy::TokenPlace;
 
 const SCHEME: &[u8] = b"bearer";
 
-/// Finds the one bearer token of a request.
+/// The protocol that a browser offers with the token behind it, since it can set no header.
+pub(crate) const BEARER_PROTOCOL: &str = "bearer";
+
+/// Finds the one token of a request, in the places that its route allows.
 ///
 /// # Errors
 /// There is none, there are several, or what is there is no bearer credential.
-pub(crate) fn bearer(headers: &HeaderMap) -> Result<&[u8], AuthenticationError> {
+pub(super) fn token<'a>(
+    headers: &'a HeaderMap,
+    uri: &'a Uri,
+    places: &[TokenPlace],
+) -> Result<Cow<'a, [u8]>, AuthenticationError> {
+    if let [TokenPlace::Header] = places {
+        return bearer(headers).map(Cow::Borrowed);
+    }
+    let mut found = None;
+    for place in places {
+        let here = match place {
+            TokenPlace::Header => match bearer(headers) {
+                Err(AuthenticationError::Missing) => continue,
+                here => Cow::Borrowed(here?),
+            },
+            place => match at(place, headers, uri)? {
+                Some(token) => Cow::Owned(token),
+                None => continue,
+            },
+        };
+        if found.replace(here).is_some() {
+            return Err(AuthenticationError::Ambiguous);
+        }
+    }
+    found.ok_or(AuthenticationError::Missing)
+}
+
+/// The place of a token that was found to be good, and the token, if it is not in the header.
+pub(crate) fn elsewhere(
+    headers: &HeaderMap,
+    uri: &Uri,
+    places: &[TokenPlace],
+) -> Option<(TokenPlace, Vec<u8>)> {
+    let mut others = places.iter().filter(|place| **place != TokenPlace::Header);
+    others.find_map(|place| Some((place.clone(), at(place, headers, uri).ok()??)))
+}
+
+/// The token in a place that is not the header.
+fn at(
+    place: &TokenPlace,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Option<Vec<u8>>, AuthenticationError> {
+    let mut values: Vec<Vec<u8>> = match place {
+        TokenPlace::Header => Vec::new(),
+        TokenPlace::Query(name) => {
+            let fields = form::fields(uri.query().unwrap_or_default());
+            let fields = fields.ok_or(AuthenticationError::Malformed(Malformed::Trailing))?;
+            let values = fields.into_iter().filter(|(field, _)| *field == **name);
+            values.map(|(_, value)| value.into_bytes()).collect()
+        }
+        TokenPlace::Cookie(name) => {
+            let cookies = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+            let pairs = cookies.flat_map(|value| value.split(|byte| *byte == b';'));
+            let values = pairs.filter_map(|pair| {
+                let pair = pair.trim_ascii();
+                pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+            });
+            values.map(<[u8]>::to_vec).collect()
+        }
+        TokenPlace::WebSocketProtocol => {
+            let offered: Vec<_> = offered(headers).collect();
+            let pairs = offered.windows(2).filter_map(|pair| match pair {
+                [first, token] if *first == BEARER_PROTOCOL => Some(token.as_bytes().to_vec()),
+                _ => None,
+            });
+            pairs.collect()
+        }
+    };
+    match (values.pop(), values.is_empty()) {
+        (Some(_), false) => Err(AuthenticationError::Ambiguous),
+        (Some(token), true) if token.is_empty() => {
+            Err(AuthenticationError::Malformed(Malformed::Empty))
+        }
+        (token, _) => Ok(token),
+    }
+}
+
+/// The protocols that a client offers for its WebSocket.
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// What is offered beside `bearer` and the token behind it.
+pub(crate) fn protocols_beside_token(headers: &HeaderMap) -> String {
+    let mut rest = Vec::new();
+    let mut offered = offered(headers);
+    while let Some(protocol) = offered.next() {
+        if protocol == BEARER_PROTOCOL {
+            offered.next();
+        } else {
+            rest.push(protocol);
+        }
+    }
+    rest.join(", ")
+}
+
+/// A target without a parameter of its query, the others as they are.
+pub(crate) fn without_parameter(target: &str, name: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else {
+        return target.to_owned();
+    };
+    let is_it = |pair: &&str| {
+        let fields = form::fields(pair).unwrap_or_default();
+        fields.iter().any(|(field, _)| field == name)
+    };
+    let rest: Vec<_> = query.split('&').filter(|pair| !is_it(pair)).collect();
+    match rest.is_empty() {
+        true => path.to_owned(),
+        false => format!("{path}?{}", rest.join("&")),
+    }
+}
+
+/// The one bearer token of the header.
+fn bearer(headers: &HeaderMap) -> Result<&[u8], AuthenticationError> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let (Some(field), second) = (fields.next(), fields.next()) else {
         return Err(AuthenticationError::Missing);
@@ -174,9 +297,9 @@ mod tests {
     fn two_headers_are_ambiguous_even_when_equal() {
         let mut headers = HeaderMap::new();
         assert_eq!(bearer(&headers), Err(Missing));
-        headers.append(AUTHORIZATION, http::HeaderValue::from_static("Bearer a"));
+        headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer a"));
         assert_eq!(bearer(&headers), Ok(b"a".as_slice()));
-        headers.append(AUTHORIZATION, http::HeaderValue::from_static("Bearer a"));
+        headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer a"));
         assert_eq!(bearer(&headers), Err(Ambiguous));
     }
 }

@@ -8,7 +8,7 @@
 mod cache;
 mod claims;
 mod error;
-mod extract;
+pub(crate) mod extract;
 mod introspect;
 mod jws;
 mod life;
@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 
 use crate::clock::{Clock, UnixTime};
 use crate::keys::KeyRequests;
@@ -52,6 +52,7 @@ pub(crate) struct Ask<'a> {
 /// A request as this stage sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credentialed<'a> {
+    pub(crate) uri: &'a Uri,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) token_bytes_max: usize,
     pub(crate) route: &'a Route,
@@ -139,7 +140,8 @@ impl Authenticator {
         if matches!(request.route.access, Access::Open) {
             return Ok(Caller::Anonymous);
         }
-        let token = extract::bearer(request.headers)?;
+        let found = extract::token(request.headers, request.uri, &request.route.token_from)?;
+        let token = &*found;
         let ask = self.ask(&request, policy, token);
         if let Some(id) = introspect::issuer_for(request.route, token) {
             let who = (id, request.peer);

@@ -25,12 +25,13 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Response, Uri, Version};
 use tokio::time::Instant;
 
+use crate::authenticate::extract;
 use crate::authorize::Permit;
 use crate::http::Body;
 use crate::http::body::LimitedBody;
 use crate::http::headers::ReservedNames;
 use crate::http::upgrade::Upgrade;
-use crate::policy::{Authorization, Route};
+use crate::policy::{Access, Authorization, Route, TokenPlace};
 
 use attempt::{Blame, Load};
 use balance::ServerSet;
@@ -58,10 +59,19 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) route: &'a Route,
     pub(crate) permit: &'a Permit,
     pub(crate) reserved: &'a ReservedNames,
+    /// A token that did not come in the header.
+    pub(crate) moved: Option<Moved>,
     /// It is a gRPC call, whose end is told in trailers.
     pub(crate) is_grpc: bool,
     /// An upgrade that the route allows, with the key of its handshake where that is ours.
     pub(crate) upgrade: Option<(Upgrade, String)>,
+}
+
+/// A token that the upstream gets in the header, wherever it came from.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    pub(crate) from: TokenPlace,
+    pub(crate) token: Vec<u8>,
 }
 
 /// A response with what the metrics want to know of the upstream.
@@ -158,6 +168,20 @@ fn note_failure(upstream: &Upstream, server: &Server, error: ForwardError) {
 impl Outgoing<'_> {
     fn strips_authorization(&self) -> bool {
         self.route.authorization == Authorization::Strip
+    }
+
+    /// Whether the client's own `Authorization` goes on: not where nobody has looked at it.
+    fn keeps_authorization(&self) -> bool {
+        let is_open = matches!(self.route.access, Access::Open);
+        let looked_at = is_open || self.route.token_from.contains(&TokenPlace::Header);
+        !self.strips_authorization() && looked_at && self.moved.is_none()
+    }
+
+    /// The protocols that a client offers beside its token, where that is among them.
+    fn protocols_left(&self) -> Option<String> {
+        let moved = self.moved.as_ref()?;
+        (moved.from == TokenPlace::WebSocketProtocol)
+            .then(|| extract::protocols_beside_token(self.headers))
     }
 
     /// The key of a handshake that is ours.

@@ -3,6 +3,7 @@
 //! One pass writes the client's fields without those that end at this hop, those that only a
 //! trusted proxy may claim, and every spelling of those that only Bearward may set; then ours.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::header::{self, HeaderName, HeaderValue};
@@ -10,14 +11,15 @@ use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 
 use super::http2::Upload;
 use super::tunnel::handshake;
-use super::{ForwardError, HostHeader, Outgoing, Server, Upstream, identity};
-use crate::authenticate::Caller;
+use super::{ForwardError, HostHeader, Moved, Outgoing, Server, Upstream, identity};
+use crate::authenticate::{Caller, extract};
 use crate::http::Body;
 use crate::http::body::LimitedBody;
 use crate::http::headers::{
     dashed_twin, ends_here, is_end_to_end, is_forwarding_claim, named_by_connection,
 };
 use crate::http::upgrade;
+use crate::policy::{TokenPlace, without};
 
 /// The longest text of an address: IPv6 with an IPv4 tail.
 const ADDRESS_BYTES_MAX: usize = 45;
@@ -102,7 +104,7 @@ pub(super) fn http2(
             "http"
         })
         .authority(authority)
-        .path_and_query(target(outgoing))
+        .path_and_query(&*target(outgoing))
         .build();
     let mut headers = HeaderMap::with_capacity(outgoing.headers.len() + 8);
     fields(outgoing, |name, value| {
@@ -128,9 +130,29 @@ pub(super) fn http2(
     Ok(request)
 }
 
-fn target<'a>(outgoing: &'a Outgoing<'_>) -> &'a str {
+/// The target as it is sent: that of the client, byte for byte, but for a prefix that the route takes off
+/// and a token that was in the query.
+fn target<'a>(outgoing: &'a Outgoing<'_>) -> Cow<'a, str> {
     let target = outgoing.uri.path_and_query();
-    target.map_or("/", |target| target.as_str())
+    let target = target.map_or("/", |target| target.as_str());
+    let target = match &outgoing.route.strip_prefix {
+        None => Cow::Borrowed(target),
+        Some(prefix) => match without(target, prefix) {
+            Some(rest) => Cow::Borrowed(rest),
+            // The prefix was all of the path.
+            None => Cow::Owned(format!(
+                "/{}",
+                target.get(prefix.len()..).unwrap_or_default()
+            )),
+        },
+    };
+    match &outgoing.moved {
+        Some(Moved {
+            from: TokenPlace::Query(name),
+            ..
+        }) => Cow::Owned(extract::without_parameter(&target, name)),
+        _ => target,
+    }
 }
 
 /// All fields that go upstream but for the host and those of the framing.
@@ -143,6 +165,14 @@ fn fields(outgoing: &Outgoing<'_>, mut field: impl FnMut(&[u8], &[u8])) {
         if dropped || is_ours(name, outgoing) {
             continue;
         }
+        if *name == header::SEC_WEBSOCKET_PROTOCOL
+            && let Some(rest) = outgoing.protocols_left()
+        {
+            if !rest.is_empty() {
+                field(name.as_str().as_bytes(), rest.as_bytes());
+            }
+            continue;
+        }
         if *name == header::COOKIE && outgoing.version == Version::HTTP_2 {
             cookies += 1;
             continue;
@@ -151,6 +181,11 @@ fn fields(outgoing: &Outgoing<'_>, mut field: impl FnMut(&[u8], &[u8])) {
     }
     if cookies > 0 {
         field(b"cookie", &cookie(headers));
+    }
+    if let Some(moved) = &outgoing.moved
+        && !outgoing.strips_authorization()
+    {
+        field(b"authorization", &[b"Bearer ", &moved.token[..]].concat());
     }
     let via: &[u8] = match outgoing.version {
         Version::HTTP_2 => b"2 bearward",
@@ -190,7 +225,7 @@ fn is_ours(name: &HeaderName, outgoing: &Outgoing<'_>) -> bool {
         return *name == FORWARDED_FOR || *name == header::FORWARDED;
     }
     is_hops_own(name)
-        || (*name == header::AUTHORIZATION && outgoing.strips_authorization())
+        || (*name == header::AUTHORIZATION && !outgoing.keeps_authorization())
         || outgoing.reserved.contains(name)
         || dashed_twin(name).is_some_and(|twin| is_hops_own(&twin) || is_end_to_end(&twin))
 }
@@ -282,6 +317,14 @@ pub(super) fn switched(
     }
     let mut response = response.map(|()| Body::Empty);
     finish_response(&mut response, outgoing);
+    if outgoing.protocols_left().is_some() {
+        // A browser wants one of those that it offered.
+        let chosen = HeaderValue::from_static(extract::BEARER_PROTOCOL);
+        let headers = response.headers_mut();
+        headers
+            .entry(header::SEC_WEBSOCKET_PROTOCOL)
+            .or_insert(chosen);
+    }
     if upgrade.of_stream {
         *response.status_mut() = StatusCode::OK;
     } else {
@@ -320,6 +363,7 @@ pub(super) fn finish_response(response: &mut Response<Body>, outgoing: &Outgoing
         headers.remove(name);
     }
     headers.append(header::VIA, HeaderValue::from_static(via));
+    outgoing.route.response_headers.apply(headers);
     if let Some(cors) = &outgoing.route.cors {
         cors.write(outgoing.headers.get(header::ORIGIN), headers);
     }

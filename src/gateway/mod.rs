@@ -16,10 +16,10 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
-use crate::authenticate::{Authenticator, Caller, Credentialed, Notes};
+use crate::authenticate::{Authenticator, Caller, Credentialed, Notes, extract};
 use crate::authorize::authorize;
 use crate::clock::{Clock, UnixTime};
-use crate::forward::{self, Outgoing, Pools, Tunnel};
+use crate::forward::{self, Moved, Outgoing, Pools, Tunnel};
 use crate::http::body::{BodyLimits, LimitedBody, drain};
 use crate::http::deadline::Activity;
 use crate::http::headers::ReservedNames;
@@ -156,7 +156,11 @@ impl Gateway {
                 headers: &parts.headers,
                 id: recorder.exchange.id(),
             };
-            reject::respond(&rejection, &setting)
+            let mut response = reject::respond(&rejection, &setting);
+            if let Some(route) = &progress.route {
+                route.response_headers.complete(response.headers_mut());
+            }
+            response
         });
         let tunnel = progress.tunnel.take();
         let decided = (&*progress.policy, progress.route.as_deref());
@@ -238,6 +242,7 @@ impl Gateway {
             route,
             permit: &permit,
             reserved: &self.reserved,
+            moved: moved(parts, route),
             is_grpc: kind == StreamKind::Grpc,
             upgrade: upgrade.map(|upgrade| {
                 let key = Outgoing::handshake_key(&upgrade);
@@ -351,6 +356,7 @@ impl Gateway {
         recorder.exchange.rule = Some(rule);
         let mut notes = Notes::default();
         let request = Credentialed {
+            uri: &parts.uri,
             headers: &parts.headers,
             token_bytes_max: front.token_bytes_max,
             route: &route,
@@ -371,6 +377,12 @@ impl Gateway {
             .map_err(Rejection::Authorization)?;
         Ok(Next::Forward(permit))
     }
+}
+
+/// A good token that did not come in the header.
+fn moved(parts: &Parts, route: &Route) -> Option<Moved> {
+    let (from, token) = extract::elsewhere(&parts.headers, &parts.uri, &route.token_from)?;
+    Some(Moved { from, token })
 }
 
 /// How a request goes on.

@@ -7,6 +7,7 @@
 mod issuer;
 mod pattern;
 mod route;
+mod shaping;
 mod store;
 mod table;
 
@@ -25,6 +26,7 @@ pub(crate) use route::{
     Access, Authorization, ClaimRule, Disclosure, MethodSet, Requirement, Route, Rule, Trust,
     UpstreamId,
 };
+pub(crate) use shaping::{ResponseHeaders, TokenPlace, without};
 pub(crate) use store::PolicyStore;
 pub(crate) use table::{ListenerId, Placement, RouteTable};
 

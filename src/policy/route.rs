@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
-use super::IssuerId;
+use super::{IssuerId, ResponseHeaders, TokenPlace};
 use crate::http::cors::Cors;
 use crate::oauth::Json;
 
@@ -29,6 +29,11 @@ pub(crate) struct Route {
     pub(crate) authorization: Authorization,
     pub(crate) disclosure: Disclosure,
     pub(crate) encoded_slashes: bool,
+    /// Where the token is looked for. Never empty.
+    pub(crate) token_from: Vec<TokenPlace>,
+    /// Whole segments that are taken off the front of the path.
+    pub(crate) strip_prefix: Option<Box<str>>,
+    pub(crate) response_headers: ResponseHeaders,
     /// Protocols, in lower case, that a connection may be upgraded to.
     pub(crate) upgrades: Vec<Box<str>>,
     /// What stays open ends with its token.

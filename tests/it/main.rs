@@ -39,6 +39,7 @@ mod reasons;
 mod refusals;
 mod revocation;
 mod revocation_kept;
+mod shaping;
 mod smuggling;
 mod upstreams;
 mod websocket;

@@ -1,6 +1,7 @@
 //! `[routes.*]`.
 
 mod demands;
+mod shaping;
 
 use std::sync::Arc;
 
@@ -109,6 +110,9 @@ impl Parts<'_> {
         let rules = self.rules(matches!(access, Some(Access::Open)), checker);
         let identity = self.identity(checker);
         let upgrades = self.upgrades(upstream, checker);
+        let token_from = self.token_from(checker);
+        let strip_prefix = self.strip_prefix(path.as_ref(), checker);
+        let response_headers = self.response_headers(checker);
         let cors = node.table("cors").map(|cors| self.cors(cors, checker));
         Some(Placement {
             route: Arc::new(Route {
@@ -127,6 +131,9 @@ impl Parts<'_> {
                     Some("reason") => Disclosure::Reason,
                     _ => Disclosure::Full,
                 },
+                token_from,
+                strip_prefix,
+                response_headers,
                 upgrades,
                 end_streams: node.flag("end_streams"),
                 revocations_required: node.flag("revocations_required"),
