@@ -49,7 +49,7 @@
 //!
 //! # What is deliberately absent
 //!
-//! No TLS early data, which can be replayed. No form-body or query tokens. No tower stacks: a
+//! No TLS early data, which can be replayed. No form-body tokens. No tower stacks: a
 //! request's way is plain async functions. No `unsafe`.
 
 #![allow(
@@ -61,6 +61,7 @@ pub mod clock;
 mod secret;
 
 mod http;
+mod limit;
 mod oauth;
 mod observe;
 mod tls;

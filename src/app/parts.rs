@@ -11,12 +11,15 @@ use crate::control::Kept;
 use crate::gateway::Front;
 use crate::http::headers::ReservedNames;
 use crate::http::serve::Protocol;
+use crate::limit::Buckets;
 use crate::listen::admission::Admission;
 use crate::policy::{ListenerId, Policy, RouteTable};
 use crate::reject::{NamedLimits, Site};
 use crate::tls::Tls;
 use crate::worker::{Listener, ListenerCounts};
 
+/// Peers whose refusals one listener remembers, about.
+const PEERS_MAX: usize = 100_000;
 /// Where the help pages stand below the public URL.
 const PROBLEMS: &str = "/.well-known/bearward/problems/";
 
@@ -107,6 +110,9 @@ pub(super) fn listener(id: ListenerId, settings: ListenerSettings) -> Result<Lis
             id,
             name: settings.name,
             tls: is_tls,
+            failures: settings
+                .failures
+                .map(|quota| Buckets::new(quota, PEERS_MAX)),
             trusted: settings.trusted_proxies,
             token_bytes_max: settings.token_bytes,
             limits: NamedLimits {

@@ -71,6 +71,7 @@ fn route(trusts: Vec<Trust>) -> Route {
         token_from: vec![crate::policy::TokenPlace::Header],
         strip_prefix: None,
         response_headers: Default::default(),
+        limit: None,
         revocations_required: false,
         introspection: None,
         identity: vec![],

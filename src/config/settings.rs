@@ -15,6 +15,7 @@ use crate::http::deadline::WaitLimits;
 use crate::http::network::Network;
 use crate::http::serve::{MessageLimits, Protocol};
 use crate::keys::KeySet;
+use crate::limit::Quota;
 use crate::observe::audit::AuditSettings;
 use crate::observe::log::LogFormat;
 use crate::policy::{Issuer, Placement};
@@ -64,6 +65,8 @@ pub(crate) struct ListenerSettings {
     pub(crate) connections: usize,
     pub(crate) connections_per_peer: usize,
     pub(crate) trusted_proxies: Vec<Network>,
+    /// Refused credentials that one peer may send.
+    pub(crate) failures: Option<Quota>,
     /// A PROXY protocol header must come first.
     pub(crate) proxy_protocol: bool,
     pub(crate) handshake_max: Duration,

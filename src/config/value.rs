@@ -72,6 +72,22 @@ pub(super) fn one_in(text: &str) -> Option<Option<u64>> {
     Some(Some(one_in.max(1)))
 }
 
+/// `"100/s"`, `"50/m"`, `"10/h"`: so many, and in which time.
+pub(super) fn rate(text: &str) -> Option<(u32, Duration)> {
+    let (number, unit) = text.split_once('/')?;
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let number = number.parse().ok().filter(|number| *number > 0)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    Some((number, Duration::from_secs(seconds)))
+}
+
 /// `"1000/s"`, `"50/m"`: so many a second, at least one.
 pub(super) fn per_second(text: &str) -> Option<u64> {
     let (number, unit) = text.split_once('/')?;
@@ -142,6 +158,12 @@ mod tests {
         assert_eq!(one_in("0%"), Some(None));
         for bad in ["101%", "-1%", "1", "%", "1e1%", "NaN%"] {
             assert_eq!(one_in(bad), None, "{bad}");
+        }
+        let minute = Duration::from_secs(60);
+        assert_eq!(rate("50/m"), Some((50, minute)));
+        assert_eq!(rate("1/h"), Some((1, minute * 60)));
+        for bad in ["50", "/m", "0/s", "5/d", "-5/s", "1.5/s", "99999999999/s"] {
+            assert_eq!(rate(bad), None, "{bad}");
         }
         assert_eq!(per_second("1000/s"), Some(1000));
         assert_eq!(per_second("120/m"), Some(2));

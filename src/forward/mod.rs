@@ -74,6 +74,14 @@ pub(crate) struct Moved {
     pub(crate) token: Vec<u8>,
 }
 
+impl Moved {
+    /// A good token that did not come in the header.
+    pub(crate) fn of(headers: &HeaderMap, uri: &Uri, route: &Route) -> Option<Self> {
+        let (from, token) = extract::elsewhere(headers, uri, &route.token_from)?;
+        Some(Self { from, token })
+    }
+}
+
 /// A response with what the metrics want to know of the upstream.
 #[derive(Debug)]
 pub(crate) struct Forwarded {

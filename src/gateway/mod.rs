@@ -2,6 +2,7 @@
 
 mod framing;
 mod lifetime;
+mod rates;
 mod record;
 mod streamed;
 mod upgraded;
@@ -16,7 +17,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
-use crate::authenticate::{Authenticator, Caller, Credentialed, Notes, extract};
+use crate::authenticate::{Authenticator, Caller, Credentialed, Notes};
 use crate::authorize::authorize;
 use crate::clock::{Clock, UnixTime};
 use crate::forward::{self, Moved, Outgoing, Pools, Tunnel};
@@ -28,6 +29,7 @@ use crate::http::target::Target;
 use crate::http::upgrade::{self, Upgrade};
 use crate::http::{Body, cors};
 use crate::inbound::{self, Endpoint, Inbound, Received};
+use crate::limit::Buckets;
 use crate::observe::exchange::UpstreamNotes;
 use crate::observe::metrics::WorkerCells;
 use crate::observe::{Audit, Exchange};
@@ -74,6 +76,8 @@ pub(crate) struct Front {
     pub(crate) id: ListenerId,
     pub(crate) name: Arc<str>,
     pub(crate) tls: bool,
+    /// Refused credentials that one peer may send; `None`: any number.
+    pub(crate) failures: Option<Buckets>,
     /// Whose word on where a request comes from is believed.
     pub(crate) trusted: Vec<Network>,
     pub(crate) token_bytes_max: usize,
@@ -211,7 +215,7 @@ impl Gateway {
                     policy: &self.policy,
                 };
                 let answer = self.inbound.answer(endpoint, received).await;
-                let mut answer = answer.map_err(|inbound::TooMany| Rejection::RateLimited)?;
+                let mut answer = answer.map_err(rates::of_endpoint)?;
                 let declined = answer.extensions_mut().remove();
                 if let Some(inbound::Declined(why)) = declined {
                     recorder.declined(why);
@@ -242,7 +246,7 @@ impl Gateway {
             route,
             permit: &permit,
             reserved: &self.reserved,
-            moved: moved(parts, route),
+            moved: Moved::of(&parts.headers, &parts.uri, route),
             is_grpc: kind == StreamKind::Grpc,
             upgrade: upgrade.map(|upgrade| {
                 let key = Outgoing::handshake_key(&upgrade);
@@ -349,6 +353,7 @@ impl Gateway {
         if upgrade.is_some_and(|upgrade| !route.upgrades.contains(&upgrade.protocol)) {
             return Err(Rejection::MethodNotAllowed);
         }
+        rates::before(&route, progress.origin.client, progress.now)?;
         let rule = route
             .rule(&parts.method)
             .ok_or(Rejection::MethodNotAllowed)?;
@@ -368,21 +373,18 @@ impl Gateway {
             .authenticate(request, &mut progress.policy, &self.policy, &mut notes)
             .await;
         recorder.decided(&notes);
-        let caller = caller.map_err(|refused| Rejection::Authentication(Box::new(refused)))?;
+        let caller = caller.map_err(|refused| {
+            rates::failed(front, progress.origin.client, refused, progress.now)
+        })?;
         if let Caller::Authenticated(principal) = &caller {
             recorder.authenticated(principal);
         }
         let requirement = progress.requirement().ok_or(Rejection::Internal)?;
+        rates::after(&route, &caller, progress.origin.client, progress.now)?;
         let permit = authorize(caller, requirement, &progress.policy, &mut Trace::off())
             .map_err(Rejection::Authorization)?;
         Ok(Next::Forward(permit))
     }
-}
-
-/// A good token that did not come in the header.
-fn moved(parts: &Parts, route: &Route) -> Option<Moved> {
-    let (from, token) = extract::elsewhere(&parts.headers, &parts.uri, &route.token_from)?;
-    Some(Moved { from, token })
 }
 
 /// How a request goes on.

@@ -6,7 +6,6 @@
 //! to an API. Nothing is written that a configured issuer has not signed: nobody else fills the list.
 
 mod events;
-mod limit;
 mod logout;
 mod replay;
 mod revoke;
@@ -28,11 +27,11 @@ use crate::clock::UnixTime;
 use crate::http::Body;
 use crate::http::body::LimitedBody;
 use crate::http::form;
+use crate::limit::{Buckets, Quota};
 use crate::observe::Audit;
 use crate::observe::audit::{AdminEvent, SelectorNotes};
 use crate::policy::{Policy, PolicyStore};
 use crate::revocation::{Added, Revocation, Revocations};
-use limit::PeerLimit;
 use replay::Seen;
 
 const REVOKE: &str = "/.well-known/bearward/revoke";
@@ -43,6 +42,13 @@ const EVENTS: &str = "/.well-known/bearward/security-events";
 pub(crate) const BODY_BYTES_MAX: u64 = 64 * 1024;
 /// For all of its body.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often one peer may give tokens up.
+pub(crate) const PEER_QUOTA: Quota = Quota {
+    every: Duration::from_millis(100),
+    burst: 50,
+};
+/// Peers that are remembered, about.
+const PEERS_MAX: usize = 10_000;
 /// Changes of the list that wait for the disk at once.
 const WRITES_MAX: usize = 8;
 /// How long one waits for its turn.
@@ -63,7 +69,7 @@ pub(crate) struct Inbound {
     revocations: Arc<Revocations>,
     audit: Arc<Audit>,
     seen: Seen,
-    peers: PeerLimit,
+    peers: Buckets,
     writing: Semaphore,
 }
 
@@ -82,8 +88,8 @@ pub(crate) struct Received<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Declined(pub(crate) &'static str);
 
-/// One peer asks too often.
-pub(crate) struct TooMany;
+/// One peer asks too often: when it may ask again.
+pub(crate) struct TooMany(pub(crate) Duration);
 
 impl Inbound {
     /// `revoke`: whether holders may give their tokens up. The others are served where an issuer has
@@ -108,7 +114,7 @@ impl Inbound {
             revocations,
             audit,
             seen: Seen::default(),
-            peers: PeerLimit::default(),
+            peers: Buckets::new(PEER_QUOTA, PEERS_MAX),
             writing: Semaphore::new(WRITES_MAX),
         }
     }

@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use super::{Inbound, Received, TooMany, empty, oauth_error, only};
 use crate::authenticate::{AuthenticationError, Malformed};
 use crate::http::Body;
+use crate::http::host::peer_network;
 use crate::observe::hex;
 use crate::revocation::{Kind, Revocation, Selector};
 
@@ -20,9 +21,8 @@ const RETRY_AFTER_SECS: u64 = 5;
 
 impl Inbound {
     pub(super) async fn revoke(&self, received: Received<'_>) -> Result<Response<Body>, TooMany> {
-        if !self.peers.admits(received.peer, received.now) {
-            return Err(TooMany);
-        }
+        let taken = self.peers.take(peer_network(received.peer), received.now);
+        taken.map_err(TooMany)?;
         let (now, authenticator, policy) = (received.now, received.authenticator, received.policy);
         let bad = |why: &'static str| oauth_error(StatusCode::BAD_REQUEST, "invalid_request", why);
         let fields = match received.form() {

@@ -7,6 +7,7 @@ use http::{HeaderName, Method};
 
 use super::{IssuerId, ResponseHeaders, TokenPlace};
 use crate::http::cors::Cors;
+use crate::limit::Buckets;
 use crate::oauth::Json;
 
 /// An upstream's place in the configuration.
@@ -34,6 +35,7 @@ pub(crate) struct Route {
     /// Whole segments that are taken off the front of the path.
     pub(crate) strip_prefix: Option<Box<str>>,
     pub(crate) response_headers: ResponseHeaders,
+    pub(crate) limit: Option<RateLimit>,
     /// Protocols, in lower case, that a connection may be upgraded to.
     pub(crate) upgrades: Vec<Box<str>>,
     /// What stays open ends with its token.
@@ -91,6 +93,26 @@ pub(crate) enum MethodSet {
     #[default]
     Any,
     Of(Vec<Method>),
+}
+
+/// How often a route may be used.
+#[derive(Debug)]
+pub(crate) struct RateLimit {
+    pub(crate) per: Per,
+    pub(crate) buckets: Buckets,
+}
+
+/// By whom a route's use is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Per {
+    /// The token's `sub`; a token without one, or no token: the peer.
+    Subject,
+    /// The token's client; else as above.
+    Client,
+    /// The address of the client; an IPv6 /64.
+    Peer,
+    /// All together.
+    Route,
 }
 
 /// What happens to the `Authorization` header on its way upstream.

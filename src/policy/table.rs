@@ -185,6 +185,7 @@ mod tests {
                 token_from: vec![crate::policy::TokenPlace::Header],
                 strip_prefix: None,
                 response_headers: Default::default(),
+                limit: None,
                 revocations_required: false,
                 identity: vec![],
                 cors: None,

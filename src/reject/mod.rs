@@ -10,6 +10,8 @@ pub(crate) mod pages;
 mod problem;
 mod words;
 
+use std::time::Duration;
+
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, RETRY_AFTER,
     WWW_AUTHENTICATE,
@@ -40,8 +42,8 @@ pub(crate) enum Rejection {
     HeadersTooLarge,
     Internal,
     MethodNotAllowed,
-    /// One peer asks too often.
-    RateLimited,
+    /// Somebody asks too often.
+    RateLimited(Limited),
     RouteNotFound,
     Target(TargetError),
     TargetTooLong,
@@ -51,7 +53,29 @@ pub(crate) enum Rejection {
     EncodedSlash,
 }
 
+/// When somebody who asks too often may ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limited {
+    pub(crate) retry_after: Duration,
+    /// So many at once.
+    pub(crate) burst: u32,
+    /// They were failures.
+    pub(crate) failures: bool,
+}
+
 impl Rejection {
+    /// Seconds until it may be tried again, for refusals that pass.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited(limited) => {
+                let part = u64::from(limited.retry_after.subsec_nanos() > 0);
+                Some((limited.retry_after.as_secs() + part).max(1))
+            }
+            _ if matches!(self.reason().status().as_u16(), 429 | 503) => Some(RETRY_AFTER_SECS),
+            _ => None,
+        }
+    }
+
     /// The word for it.
     pub(crate) const fn reason(&self) -> Reason {
         match self {
@@ -63,7 +87,7 @@ impl Rejection {
             Self::HeadersTooLarge => Reason::HeadersTooLarge,
             Self::Internal => Reason::InternalError,
             Self::MethodNotAllowed => Reason::MethodNotAllowed,
-            Self::RateLimited => Reason::RateLimited,
+            Self::RateLimited(_) => Reason::RateLimited,
             Self::RouteNotFound => Reason::RouteNotFound,
             Self::Target(_) | Self::TransferCoding | Self::EncodedSlash => Reason::RequestMalformed,
             Self::TargetTooLong => Reason::TargetTooLong,
@@ -162,8 +186,8 @@ pub(crate) fn respond(rejection: &Rejection, setting: &Setting<'_>) -> Response<
     if reason.challenges() {
         headers.insert(WWW_AUTHENTICATE, challenge::value(rejection, setting));
     }
-    if matches!(reason.status().as_u16(), 429 | 503) {
-        headers.insert(RETRY_AFTER, RETRY_AFTER_SECS.into());
+    if let Some(seconds) = rejection.retry_after() {
+        headers.insert(RETRY_AFTER, seconds.into());
     }
     if let (Rejection::MethodNotAllowed, Some(route)) = (rejection, setting.route)
         && let Ok(allow) = HeaderValue::from_str(&route.allow())

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::words::{Extras, Words};
-use super::{RETRY_AFTER_SECS, Rejection, Setting};
+use super::{Rejection, Setting};
 use crate::policy::Disclosure;
 
 /// A problem as it is sent.
@@ -58,9 +58,7 @@ pub(super) fn of<'a>(
             problem.retryable = Some(reason.retryable());
             problem.server_time = Some(setting.now.rfc3339());
             problem.extras = words.extras;
-            if matches!(status.as_u16(), 429 | 503) {
-                problem.extras.retry_after = Some(RETRY_AFTER_SECS);
-            }
+            problem.extras.retry_after = rejection.retry_after();
         }
         Disclosure::Reason => {}
         Disclosure::Minimal => {

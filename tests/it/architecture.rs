@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// From the top: a module imports from its own layer or those above it.
 const LAYERS: [&[&str]; 15] = [
     &["clock", "secret"],
-    &["oauth", "verdict", "http", "tls", "observe"],
+    &["oauth", "verdict", "http", "limit", "tls", "observe"],
     &["develop", "keys", "revocation"],
     &["policy"],
     &["authenticate"],

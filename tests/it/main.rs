@@ -35,6 +35,7 @@ mod metrics;
 mod oracle;
 mod outages;
 mod provider;
+mod rates;
 mod reasons;
 mod refusals;
 mod revocation;

@@ -1,14 +1,17 @@
 //! `[listeners.*]`.
 
 use super::issuers::span_of;
+use super::routes::shaping::RATE_HELP;
 use super::{Checker, addresses, with_defaults};
 use crate::clock::{Clock, SystemClock};
 use crate::config::raw::Node;
 use crate::config::settings::{Binding, ListenerSettings, TlsSettings};
+use crate::config::value;
 use crate::http::body::BodyLimits;
 use crate::http::deadline::WaitLimits;
 use crate::http::network::Network;
 use crate::http::serve::{MessageLimits, Protocol};
+use crate::limit::Quota;
 use crate::tls::certificates::{Certificates, Served};
 use crate::tls::{ClientAuth, MinVersion};
 
@@ -68,6 +71,7 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
         }
     };
     let trusted_proxies = trusted_proxies(node, &what, checker)?;
+    let failures = failures(&limits, &what, checker)?;
     let bytes = |name: &str| usize::try_from(limits.size(name).unwrap_or(0)).unwrap_or(usize::MAX);
     let number =
         |name: &str| usize::try_from(limits.count(name).unwrap_or(1)).unwrap_or(usize::MAX);
@@ -79,6 +83,7 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
         connections: number("connections"),
         connections_per_peer: number("connections_per_peer"),
         trusted_proxies,
+        failures,
         proxy_protocol: node.text("proxy_protocol").as_deref() == Some("required"),
         handshake_max: limits.duration("handshake_timeout")?,
         waits: WaitLimits {
@@ -96,6 +101,31 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
             gap_max: Some(limits.duration("body_timeout")?),
         },
     })
+}
+
+/// How many refused credentials one peer may send; `Some(None)`: any number.
+#[expect(clippy::option_option, reason = "a fault is not the same as no limit")]
+fn failures(limits: &Node, what: &str, checker: &mut Checker<'_>) -> Option<Option<Quota>> {
+    let text = limits.text("failures_per_peer")?;
+    if text == "off" {
+        return Some(None);
+    }
+    let Some((number, time)) = value::rate(&text) else {
+        let message = format!("`failures_per_peer` of {what} is no rate: `{text}`");
+        let help = format!("{RATE_HELP}, or \"off\"");
+        checker.error_help(
+            "BW0104",
+            message,
+            &span_of(limits, "failures_per_peer"),
+            &help,
+        );
+        return None;
+    };
+    let every = time / number;
+    Some(Some(Quota {
+        every,
+        burst: number,
+    }))
 }
 
 fn trusted_proxies(node: &Node, what: &str, checker: &mut Checker<'_>) -> Option<Vec<Network>> {

@@ -86,6 +86,10 @@ impl Metrics {
         let mut requests: BTreeMap<(&str, &str, u16), u64> = BTreeMap::new();
         let mut durations: BTreeMap<&str, Histogram> = BTreeMap::new();
         let mut overhead = Histogram::new(OWN_BOUNDS);
+        let mut limited: BTreeMap<&str, u64> = BTreeMap::new();
+        for index in 0..self.labels.routes.len() {
+            limited.insert(self.route_label(Some(index)), 0);
+        }
         let mut decisions = self.decisions_at_zero();
         let mut verifications: BTreeMap<&str, Histogram> = BTreeMap::new();
         let mut cache = [0; CacheLabel::ALL.len()];
@@ -109,6 +113,9 @@ impl Metrics {
                 *requests
                     .entry((route, answer.method.0, answer.status))
                     .or_default() += count;
+                if answer.reason == Some(Reason::RateLimited) {
+                    *limited.entry(route).or_default() += count;
+                }
                 let issuer = answer
                     .issuer
                     .and_then(|index| self.labels.issuers.get(index));
@@ -222,6 +229,14 @@ impl Metrics {
                     .iter()
                     .zip(streams_ended)
                     .map(|(cause, count)| counter(&[("cause", cause.name())], count)),
+            ),
+            family(
+                "bearward_rate_limited_total",
+                "Requests that were refused because there were too many.",
+                MetricType::COUNTER,
+                limited
+                    .iter()
+                    .map(|(route, count)| counter(&[("route", route)], *count)),
             ),
             family(
                 "bearward_upstream_requests_total",

@@ -123,10 +123,23 @@ pub(super) fn of<'a>(rejection: &Rejection, setting: &'a Setting<'_>) -> Words<'
             "The path has an escaped slash, which this route does not allow.",
             "Send the slash as it is, or the value in the query.",
         ),
-        Rejection::RateLimited => plain(
-            "Too many requests came from this address.",
-            "Wait for the time in Retry-After, and send fewer.",
-        ),
+        Rejection::RateLimited(limited) => Words {
+            extras: Extras {
+                limit: Some(u64::from(limited.burst)),
+                ..Extras::default()
+            },
+            ..if limited.failures {
+                plain(
+                    "Too many requests of this client were refused.",
+                    "Wait for the time in Retry-After, and mend the token before you send again.",
+                )
+            } else {
+                plain(
+                    "Too many requests came at once.",
+                    "Wait for the time in Retry-After, and send fewer.",
+                )
+            }
+        },
         Rejection::TransferCoding => plain(
             "The request has a transfer coding other than chunked.",
             "Send the body with a Content-Length, or with Transfer-Encoding: chunked alone.",

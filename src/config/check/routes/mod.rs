@@ -1,7 +1,7 @@
 //! `[routes.*]`.
 
 mod demands;
-mod shaping;
+pub(super) mod shaping;
 
 use std::sync::Arc;
 
@@ -113,6 +113,7 @@ impl Parts<'_> {
         let token_from = self.token_from(checker);
         let strip_prefix = self.strip_prefix(path.as_ref(), checker);
         let response_headers = self.response_headers(checker);
+        let limit = self.limit(checker);
         let cors = node.table("cors").map(|cors| self.cors(cors, checker));
         Some(Placement {
             route: Arc::new(Route {
@@ -134,6 +135,7 @@ impl Parts<'_> {
                 token_from,
                 strip_prefix,
                 response_headers,
+                limit,
                 upgrades,
                 end_streams: node.flag("end_streams"),
                 revocations_required: node.flag("revocations_required"),

@@ -6,8 +6,15 @@ use super::Parts;
 use crate::config::check::Checker;
 use crate::config::check::issuers::span_of;
 use crate::config::raw::{Node, Value};
+use crate::config::value;
 use crate::http::headers::ends_here;
-use crate::policy::{PathPattern, ResponseHeaders, TokenPlace};
+use crate::limit::{Buckets, Quota};
+use crate::policy::{PathPattern, Per, RateLimit, ResponseHeaders, TokenPlace};
+
+/// Subjects, clients or peers that the limit of one route remembers, about: some 4 MiB.
+const BUCKETS_MAX: usize = 100_000;
+/// How a rate is written.
+pub(in crate::config::check) const RATE_HELP: &str = "write \"100/s\", \"50/m\" or \"10/h\"";
 
 impl Parts<'_> {
     /// Where the token is looked for.
@@ -81,6 +88,36 @@ impl Parts<'_> {
             checker.error_help("BW0104", message, &span_of(self.node, "strip_prefix"), help);
         }
         Some(prefix.into())
+    }
+
+    /// How often the route may be used; `None` also where that is faulty.
+    pub(super) fn limit(&self, checker: &mut Checker<'_>) -> Option<RateLimit> {
+        let node = self.node.table("limit")?;
+        let what = format!("`limit` of {}", self.what);
+        let per = checker.required(node, &what, "per");
+        let (text, span) = checker.required(node, &what, "rate")?;
+        let Some((number, time)) = value::rate(&text) else {
+            let message = format!("`rate` of {what} is no rate: `{text}`");
+            checker.error_help("BW0104", message, &span, RATE_HELP);
+            return None;
+        };
+        let burst = match node.value("burst") {
+            None => number,
+            Some(_) => u32::try_from(node.count("burst")?).unwrap_or(u32::MAX),
+        };
+        let quota = Quota {
+            every: time / number,
+            burst,
+        };
+        Some(RateLimit {
+            per: match per?.0.as_str() {
+                "subject" => Per::Subject,
+                "client" => Per::Client,
+                "peer" => Per::Peer,
+                _ => Per::Route,
+            },
+            buckets: Buckets::new(quota, BUCKETS_MAX),
+        })
     }
 
     /// What responses get and lose.
