@@ -282,7 +282,10 @@ fn listeners(admin: &Admin, out: &mut Readings) {
     );
     let certificates: Vec<_> = listeners()
         .filter_map(|(name, listener)| Some((name, listener.tls.as_ref()?)))
-        .flat_map(|(name, tls)| tls.certificates().iter().map(move |served| (name, served)))
+        .flat_map(|(name, tls)| {
+            let all = tls.certificates().all();
+            all.into_iter().map(move |served| (name, served))
+        })
         .map(|(name, served)| {
             let first = served
                 .names()

@@ -22,7 +22,7 @@ use crate::admin::{self, Admin, Scope};
 use crate::authenticate::{Authenticator, IntrospectionRequests, TokenCache};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control;
+use crate::control::{self, WatchedCertificates};
 use crate::forward::Pools;
 use crate::gateway::{Gateway, Lane};
 use crate::inbound::Inbound;
@@ -239,8 +239,21 @@ pub fn start(
         problem_pages: config.problem_pages,
     });
     let mut listeners = Vec::new();
-    for (index, settings) in config.listeners.into_iter().enumerate() {
-        listeners.push(Arc::new(parts::listener(ListenerId(index), settings)?));
+    let mut certificates = Vec::new();
+    for (index, mut settings) in config.listeners.into_iter().enumerate() {
+        let files = settings
+            .tls
+            .as_mut()
+            .map(|tls| std::mem::take(&mut tls.files));
+        let listener = Arc::new(parts::listener(ListenerId(index), settings)?);
+        if let (Some(files), Some(tls)) = (files, &listener.tls) {
+            certificates.push(WatchedCertificates {
+                listener: Arc::clone(&listener.front.name),
+                certificates: Arc::clone(tls.certificates()),
+                files,
+            });
+        }
+        listeners.push(listener);
     }
     let lanes: Vec<_> = (0..workers)
         .map(|worker| {
@@ -287,7 +300,8 @@ pub fn start(
         admin,
         async move {
             let list = (revocations, config.revoked_file, config.feed);
-            control::run(gateway, issuers, orders, saved, &upstreams, list, asked).await;
+            let kept = (&*upstreams, certificates);
+            control::run(gateway, issuers, orders, saved, kept, list, asked).await;
         },
         (admin_socket, probe_socket),
         stopped,

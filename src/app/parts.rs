@@ -51,10 +51,8 @@ pub(super) fn own_url(
     match &listener.tls {
         None => format!("http://{address}"),
         Some(tls) => {
-            let covers = tls
-                .certificates
-                .iter()
-                .any(|served| served.covers("localhost"));
+            let all = tls.certificates.all();
+            let covers = all.iter().any(|served| served.covers("localhost"));
             if covers {
                 format!("https://localhost:{}", address.port())
             } else {

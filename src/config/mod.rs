@@ -22,8 +22,8 @@ pub(crate) use value::duration;
 pub use diagnostic::{Diagnostic, Report, Severity};
 pub use settings::Config;
 pub(crate) use settings::{
-    AdminPlace, ClientAuth, FeedSettings, FetchSettings, FreshnessSettings, IntrospectionSettings,
-    IssuerSettings, KeySourceSettings, ListenerSettings,
+    AdminPlace, CertificateFiles, ClientAuth, FeedSettings, FetchSettings, FreshnessSettings,
+    IntrospectionSettings, IssuerSettings, KeyPlace, KeySourceSettings, ListenerSettings,
 };
 
 /// Reads and checks a configuration file. Talks to no network.

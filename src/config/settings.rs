@@ -84,9 +84,26 @@ pub(crate) struct Binding(pub(crate) SocketAddr);
 #[derive(Debug)]
 pub(crate) struct TlsSettings {
     pub(crate) certificates: Certificates,
+    /// Where they came from, in the same order.
+    pub(crate) files: Vec<CertificateFiles>,
     pub(crate) min_version: MinVersion,
     pub(crate) client_auth: crate::tls::ClientAuth,
     pub(crate) handshake_max: Duration,
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct CertificateFiles {
+    pub(crate) chain: PathBuf,
+    pub(crate) key: KeyPlace,
+}
+
+/// Where a private key comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum KeyPlace {
+    File(PathBuf),
+    /// The environment, which does not change.
+    Fixed(Secret),
 }
 
 /// One issuer.

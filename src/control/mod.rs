@@ -4,6 +4,7 @@
 //! thread, and reading the policy, changing it and publishing it is one step without a wait in
 //! between, so no change is lost and readers never lock. Opaque tokens are asked about here too.
 
+mod certificates;
 mod discovery;
 mod feed;
 pub(crate) mod fetch;
@@ -42,6 +43,7 @@ use key_source::ConfiguredSource;
 use refresh::{Beginning, BegunKeys, DISTRUSTED_MAX, Keeper, Order, Saving};
 use saved::Record;
 
+pub(crate) use certificates::Watched as WatchedCertificates;
 pub(crate) use fetch::FetchError;
 pub(crate) use introspect::IntrospectionStatus;
 pub(crate) use probe::{Probe, probe};
@@ -190,7 +192,7 @@ pub(crate) async fn run(
     kept: Vec<Kept>,
     orders: Orders,
     saved: SavedKeys,
-    upstreams: &[Arc<Upstream>],
+    (upstreams, certificates): (&[Arc<Upstream>], Vec<WatchedCertificates>),
     (revocations, revoked_file, feed): (Arc<Revocations>, Option<PathBuf>, Option<FeedSettings>),
     (mut keys, mut introspections): (
         mpsc::Receiver<KeyRequest>,
@@ -221,6 +223,9 @@ pub(crate) async fn run(
         tokio::spawn(revoked_file::keep(path, gateway, list));
     }
     upstreams::keep(upstreams);
+    for watched in certificates {
+        tokio::spawn(certificates::keep(watched));
+    }
     let (over, are_over) = mpsc::channel(feed::OVER_MAX);
     if let Some(settings) = feed {
         let tls = settings.tls.then(|| trust.tls(settings.ca.as_deref()));

@@ -1,6 +1,6 @@
 //! A listener's certificates: read from PEM, checked to belong to their keys, chosen by SNI.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -100,16 +100,19 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<HostPattern> {
         .collect()
 }
 
-/// All certificates of a listener. Never empty.
+/// All certificates of a listener, which may be replaced while it serves.
 #[derive(Debug)]
-pub(crate) struct Certificates {
+pub(crate) struct Certificates(RwLock<Set>);
+
+/// Never empty.
+#[derive(Clone, Debug)]
+struct Set {
     first: Arc<Served>,
     others: Vec<Arc<Served>>,
 }
 
-impl Certificates {
-    /// `None` if there is none.
-    pub(crate) fn new(served: Vec<Served>) -> Option<Self> {
+impl Set {
+    fn new(served: Vec<Served>) -> Option<Self> {
         let mut served = served.into_iter().map(Arc::new);
         Some(Self {
             first: served.next()?,
@@ -117,20 +120,49 @@ impl Certificates {
         })
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Served>> {
+    fn iter(&self) -> impl Iterator<Item = &Arc<Served>> {
         std::iter::once(&self.first).chain(&self.others)
+    }
+}
+
+impl Certificates {
+    /// `None` if there is none.
+    pub(crate) fn new(served: Vec<Served>) -> Option<Self> {
+        Set::new(served).map(|set| Self(RwLock::new(set)))
+    }
+
+    fn set(&self) -> RwLockReadGuard<'_, Set> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Served>> {
+        self.set().iter().cloned().collect()
+    }
+
+    /// Serves others from the next handshake on; whether they are others.
+    pub(crate) fn replace(&self, served: Vec<Served>) -> bool {
+        let Some(new) = Set::new(served) else {
+            return false;
+        };
+        let chain = |served: &Arc<Served>| served.key.cert.clone();
+        if self.set().iter().map(chain).eq(new.iter().map(chain)) {
+            return false;
+        }
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+        true
     }
 
     /// The certificate for a server name: of those that cover it the one that lasts longest;
     /// without a name, or for an unknown one, the first.
     pub(crate) fn choose(&self, name: Option<&str>) -> Arc<Served> {
+        let set = self.set();
         let chosen = name.and_then(|name| {
             let name = name.to_ascii_lowercase();
-            self.iter()
+            set.iter()
                 .filter(|served| served.covers(&name))
                 .max_by_key(|served| served.not_after)
         });
-        Arc::clone(chosen.unwrap_or(&self.first))
+        Arc::clone(chosen.unwrap_or(&set.first))
     }
 }
 

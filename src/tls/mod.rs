@@ -137,7 +137,7 @@ impl Tls {
         })
     }
 
-    pub(crate) fn certificates(&self) -> &Certificates {
+    pub(crate) const fn certificates(&self) -> &Arc<Certificates> {
         &self.certificates
     }
 

@@ -8,9 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::client::tls;
+use crate::support::gateway::{Gateway, write_certificate};
 use crate::support::process::free_port;
 use crate::support::upstream::Reply;
-use crate::support::{Bearward, Process, TestIssuer, Upstream, block_on};
+use crate::support::{Bearward, Process, TestIssuer, Upstream, block_on, eventually};
 
 fn issuer() -> TestIssuer {
     TestIssuer::new("https://login.test/", "ES256", "main-1")
@@ -230,4 +231,46 @@ fn a_drain_ends_at_its_limit() {
     );
     assert_eq!(lines.len(), 1, "what was cut is written too");
     assert_eq!(client.join().expect("an end"), "");
+}
+
+/// The certificate that a new connection is served.
+async fn certificate(gateway: &Gateway) -> Vec<u8> {
+    let stream = tls(gateway.address(), "http/1.1").await;
+    let chain = stream.get_ref().1.peer_certificates();
+    chain.expect("a chain")[0].to_vec()
+}
+
+#[test]
+fn certificates_are_taken_anew_when_their_files_change() {
+    let (main, upstream) = (issuer(), Upstream::echo());
+    let gateway = Bearward::usual(&main, &upstream).start();
+    let folder = gateway.folder();
+    let token = main.token().sign();
+    block_on(async {
+        let first = certificate(&gateway).await;
+        let mut kept = gateway.http1().keep().await;
+        assert_eq!(kept.get("/orders/1", &token).await.0, 200);
+        write_certificate(&folder, "tls", &["localhost", "api.test"]);
+        eventually("the new one", async || certificate(&gateway).await != first).await;
+        let second = certificate(&gateway).await;
+        assert_eq!(
+            kept.get("/orders/1", &token).await.0,
+            200,
+            "open connections go on"
+        );
+        // A key that does not fit, and a chain that is none, leave it as it is.
+        let good = std::fs::read(folder.join("tls.crt")).expect("a file");
+        write_certificate(&folder, "other", &["localhost"]);
+        std::fs::copy(folder.join("other.crt"), folder.join("tls.crt")).expect("a file");
+        std::fs::write(folder.join("other.key"), "nothing").expect("a file");
+        let later = async || gateway.http2().get("/orders/1", &token).await;
+        for _ in 0..20 {
+            assert_eq!(certificate(&gateway).await, second);
+            assert_eq!(later().await.status, 200);
+        }
+        std::fs::write(folder.join("tls.crt"), good).expect("a file");
+        write_certificate(&folder, "tls", &["localhost", "api.test", "more.test"]);
+        eventually("the third", async || certificate(&gateway).await != second).await;
+        assert_eq!(later().await.status, 200);
+    });
 }

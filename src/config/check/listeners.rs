@@ -4,8 +4,8 @@ use super::issuers::span_of;
 use super::routes::shaping::RATE_HELP;
 use super::{Checker, addresses, with_defaults};
 use crate::clock::{Clock, SystemClock};
-use crate::config::raw::Node;
-use crate::config::settings::{Binding, ListenerSettings, TlsSettings};
+use crate::config::raw::{Node, SecretSource, Value};
+use crate::config::settings::{Binding, CertificateFiles, KeyPlace, ListenerSettings, TlsSettings};
 use crate::config::value;
 use crate::http::body::BodyLimits;
 use crate::http::deadline::WaitLimits;
@@ -220,7 +220,17 @@ fn tls_of(tls: &Node, what: &str, limits: &Node, checker: &mut Checker<'_>) -> O
             }
             let (path, span) = chain?;
             let chain = checker.file(&path, &span, "`chain`")?;
-            match Served::read(&chain, &key?.0) {
+            let (key, _) = key?;
+            let files = CertificateFiles {
+                chain: checker.path(&path),
+                key: match node.value("key") {
+                    Some((Value::Secret(SecretSource::File(path)), _)) => {
+                        KeyPlace::File(checker.path(path))
+                    }
+                    _ => KeyPlace::Fixed(key.clone()),
+                },
+            };
+            match Served::read(&chain, &key) {
                 Ok(served) => {
                     let now = SystemClock.now();
                     if served.not_after() <= now {
@@ -234,7 +244,7 @@ fn tls_of(tls: &Node, what: &str, limits: &Node, checker: &mut Checker<'_>) -> O
                             "clients refuse it; renew it",
                         );
                     }
-                    Some(served)
+                    Some((served, files))
                 }
                 Err(error) => {
                     checker.error(
@@ -248,7 +258,9 @@ fn tls_of(tls: &Node, what: &str, limits: &Node, checker: &mut Checker<'_>) -> O
         })
         .collect();
     let client_auth = client_auth(tls, what, checker)?;
+    let (served, files) = served.into_iter().unzip();
     Some(TlsSettings {
+        files,
         client_auth,
         certificates: Certificates::new(served)?,
         min_version: match tls.text("min_version").as_deref() {

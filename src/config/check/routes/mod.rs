@@ -181,13 +181,12 @@ impl Parts<'_> {
                         .filter_map(|id| self.listeners.get(id.0))
                         .any(|listener| {
                             listener.tls.as_ref().is_none_or(|tls| {
-                                tls.certificates
-                                    .iter()
-                                    .flat_map(|served| served.names())
-                                    .any(|name| match &host {
-                                        HostPattern::Exact(host) => name.covers(host),
-                                        HostPattern::Suffix(_) => *name == host,
-                                    })
+                                let all = tls.certificates.all();
+                                let mut names = all.iter().flat_map(|served| served.names());
+                                names.any(|name| match &host {
+                                    HostPattern::Exact(host) => name.covers(host),
+                                    HostPattern::Suffix(_) => *name == host,
+                                })
                             })
                         });
                     if !covered {
