@@ -108,6 +108,7 @@ pub(super) fn listener(id: ListenerId, settings: ListenerSettings) -> Result<Lis
             id,
             name: settings.name,
             tls: is_tls,
+            redirect: settings.redirect,
             failures: settings
                 .failures
                 .map(|quota| Buckets::new(quota, PEERS_MAX)),

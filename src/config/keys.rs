@@ -147,7 +147,7 @@ pub(super) const KEYS: &[Key] = &[
     with("listeners.*.limits.streams", count(1, 10_000), "200", "HTTP/2 streams at once on a connection."),
     key("listeners.*.trusted_proxies", Kind::Texts, "Networks whose `X-Forwarded-*` and `Forwarded` are believed and continued; they are exempt from `connections_per_peer`."),
     with("listeners.*.proxy_protocol", Kind::Word(&["off", "required"]), "off", "Whether each connection begins with a PROXY protocol header, version 1 or 2."),
-    later("listeners.*.redirect_to_https"),
+    with("listeners.*.redirect_to_https", Kind::Bool, "false", "A listener in clear text that only leads to https, with 308; no route is served there."),
     key("issuers", Kind::Named, "Who signs tokens; at least one unless every route is open."),
     key("issuers.*", Kind::Table, "One issuer."),
     key("issuers.*.issuer", Kind::Text, "Equals `iss` byte for byte; required."),

@@ -13,6 +13,7 @@ use crate::forward::Upstream;
 use crate::http::body::BodyLimits;
 use crate::http::deadline::WaitLimits;
 use crate::http::network::Network;
+use crate::http::redirect::Redirect;
 use crate::http::serve::{MessageLimits, Protocol};
 use crate::keys::KeySet;
 use crate::limit::Quota;
@@ -65,6 +66,8 @@ pub(crate) struct ListenerSettings {
     pub(crate) connections: usize,
     pub(crate) connections_per_peer: usize,
     pub(crate) trusted_proxies: Vec<Network>,
+    /// It only leads to https.
+    pub(crate) redirect: Option<Redirect>,
     /// Refused credentials that one peer may send.
     pub(crate) failures: Option<Quota>,
     /// A PROXY protocol header must come first.

@@ -1,5 +1,6 @@
 //! The whole way of a request in one function, [`Gateway::answer`], and the handles that it needs.
 
+mod downstream;
 mod framing;
 mod lifetime;
 mod rates;
@@ -8,35 +9,31 @@ mod streamed;
 mod upgraded;
 mod well_known;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::ORIGIN;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::sync::watch;
 
 use crate::authenticate::{Authenticator, Caller, Credentialed, Notes};
 use crate::authorize::authorize;
 use crate::clock::{Clock, UnixTime};
 use crate::forward::{self, Moved, Outgoing, Pools, Tunnel};
 use crate::http::body::{BodyLimits, LimitedBody, drain};
-use crate::http::deadline::Activity;
 use crate::http::headers::ReservedNames;
-use crate::http::network::{Network, Origin};
+use crate::http::network::Origin;
 use crate::http::target::Target;
 use crate::http::upgrade::{self, Upgrade};
 use crate::http::{Body, cors};
 use crate::inbound::{self, Endpoint, Inbound, Received};
-use crate::limit::Buckets;
 use crate::observe::exchange::UpstreamNotes;
 use crate::observe::metrics::WorkerCells;
 use crate::observe::{Audit, Exchange};
-use crate::policy::{ListenerId, Policy, PolicyStore, Requirement, Route};
-use crate::reject::{self, NamedLimits, Rejection, Setting, Site};
-use crate::tls::certificates::Served;
+use crate::policy::{Policy, PolicyStore, Requirement, Route};
+use crate::reject::{self, Rejection, Setting, Site};
 use crate::verdict::Trace;
+pub(crate) use downstream::{Downstream, Front};
 use framing::{check_sizes, check_transfer_coding};
 use lifetime::StreamKind;
 use record::Recorder;
@@ -68,34 +65,6 @@ pub(crate) struct Lane {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) pools: Pools,
     pub(crate) cells: Arc<WorkerCells>,
-}
-
-/// What the connections of one listener share.
-#[derive(Debug)]
-pub(crate) struct Front {
-    pub(crate) id: ListenerId,
-    pub(crate) name: Arc<str>,
-    pub(crate) tls: bool,
-    /// Refused credentials that one peer may send; `None`: any number.
-    pub(crate) failures: Option<Buckets>,
-    /// Whose word on where a request comes from is believed.
-    pub(crate) trusted: Vec<Network>,
-    pub(crate) token_bytes_max: usize,
-    pub(crate) limits: NamedLimits,
-    pub(crate) body: BodyLimits,
-}
-
-/// One connection as its requests see it.
-#[derive(Debug)]
-pub(crate) struct Downstream {
-    pub(crate) lane: Arc<Lane>,
-    pub(crate) front: Arc<Front>,
-    pub(crate) peer: IpAddr,
-    pub(crate) served: Option<Arc<Served>>,
-    pub(crate) activity: Arc<Activity>,
-    pub(crate) upgraded: Upgraded,
-    /// Whether the gateway ends.
-    pub(crate) draining: watch::Receiver<bool>,
 }
 
 /// Where a request has got to, for the refusal of what stops it.
@@ -315,6 +284,16 @@ impl Gateway {
         check_transfer_coding(parts)?;
         let target =
             Target::check(&parts.method, &parts.uri, &parts.headers).map_err(Rejection::Target)?;
+        if let Some(redirect) = &front.redirect {
+            let whole = parts
+                .uri
+                .path_and_query()
+                .map_or("/", |whole| whole.as_str());
+            let answer = redirect.answer(&target.host, whole);
+            return answer
+                .map(Next::Answered)
+                .ok_or(Rejection::AuthorityUnknown);
+        }
         let policy = &progress.policy;
         let covered = downstream
             .served

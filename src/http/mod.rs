@@ -8,6 +8,7 @@ pub(crate) mod form;
 pub(crate) mod headers;
 pub(crate) mod host;
 pub(crate) mod network;
+pub(crate) mod redirect;
 pub(crate) mod serve;
 pub(crate) mod target;
 pub(crate) mod upgrade;

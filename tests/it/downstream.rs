@@ -208,3 +208,41 @@ fn clients_show_certificates_where_they_must() {
         }
     }
 }
+
+#[test]
+fn a_listener_in_clear_text_may_only_lead_to_https() {
+    let (main, upstream) = parts();
+    let more = "clear_text = true\nredirect_to_https = true";
+    let (gateway, address) = with_listener(&main, &upstream, more);
+    let ask = async |request: &str| {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(request.as_bytes()).await.expect("room");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let token = main.token().sign();
+    block_on(async {
+        for (method, path) in [
+            ("GET", "/orders/a%20b?q=1"),
+            ("POST", "/"),
+            ("GET", "/nothing"),
+        ] {
+            let answer = ask(&format!(
+                "{method} {path} HTTP/1.1\r\nhost: API.test:80\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+            ))
+            .await;
+            assert!(answer.starts_with("HTTP/1.1 308 "), "{answer}");
+            let location = format!("\r\nlocation: https://api.test{path}\r\n");
+            assert!(answer.contains(&location), "{answer}");
+            assert!(!answer.contains(&token));
+        }
+        let answer = ask("GET / HTTP/1.1\r\nhost: evil.test\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
+        let answer =
+            ask("GET //evil.test/ HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    });
+    assert!(upstream.seen().is_empty());
+    drop(gateway);
+}

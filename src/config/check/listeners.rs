@@ -9,14 +9,20 @@ use crate::config::settings::{Binding, CertificateFiles, KeyPlace, ListenerSetti
 use crate::config::value;
 use crate::http::body::BodyLimits;
 use crate::http::deadline::WaitLimits;
+use crate::http::host::HostPattern;
 use crate::http::network::Network;
+use crate::http::redirect::Redirect;
 use crate::http::serve::{MessageLimits, Protocol};
 use crate::limit::Quota;
 use crate::tls::certificates::{Certificates, Served};
 use crate::tls::{ClientAuth, MinVersion};
 
-/// All listeners that can be built.
-pub(super) fn check(root: &Node, checker: &mut Checker<'_>) -> Vec<ListenerSettings> {
+/// All listeners that can be built. `public_port`: that of `public_url`.
+pub(super) fn check(
+    root: &Node,
+    public_port: Option<u16>,
+    checker: &mut Checker<'_>,
+) -> Vec<ListenerSettings> {
     let listeners: Vec<_> = root.tables("listeners").collect();
     if listeners.is_empty() {
         checker.report.push(
@@ -24,10 +30,41 @@ pub(super) fn check(root: &Node, checker: &mut Checker<'_>) -> Vec<ListenerSetti
                 .help("clients need somewhere to connect"),
         );
     }
-    listeners
-        .into_iter()
+    let mut built: Vec<_> = listeners
+        .iter()
         .filter_map(|(name, node)| listener(name, node, checker))
-        .collect()
+        .collect();
+    let first = built.iter().find(|listener| listener.tls.is_some());
+    let port = public_port.or_else(|| first.map(|listener| listener.binding.0.port()));
+    let tls = built.iter().filter_map(|listener| listener.tls.as_ref());
+    let hosts: Vec<HostPattern> = tls
+        .flat_map(|tls| tls.certificates.all())
+        .flat_map(|served| served.names().to_vec())
+        .collect();
+    for (name, node) in listeners {
+        if !node.flag("redirect_to_https") {
+            continue;
+        }
+        let span = span_of(node, "redirect_to_https");
+        let Some(own) = built.iter_mut().find(|listener| *listener.name == *name) else {
+            continue;
+        };
+        let message = match (&own.tls, port) {
+            (Some(_), _) => format!("listener `{name}` has `tls` and `redirect_to_https`"),
+            (None, None) => {
+                format!("listener `{name}` leads to https, and no listener has `tls`")
+            }
+            (None, Some(port)) => {
+                own.redirect = Some(Redirect {
+                    hosts: hosts.clone(),
+                    port,
+                });
+                continue;
+            }
+        };
+        checker.error("BW0106", message, &span);
+    }
+    built
 }
 
 fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<ListenerSettings> {
@@ -41,7 +78,8 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
     let tls = match (node.table("tls"), clear_text) {
         (Some(tls), false) => Some(tls_of(tls, &what, &limits, checker)?),
         (None, true) => {
-            if binding.is_some_and(|address| !address.ip().is_loopback()) {
+            let leads = node.flag("redirect_to_https");
+            if !leads && binding.is_some_and(|address| !address.ip().is_loopback()) {
                 checker.warn(
                     "BW0201",
                     format!("{what} takes tokens in clear text from other machines (RFC 6750 section 5.3)"),
@@ -82,6 +120,7 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
         tls,
         connections: number("connections"),
         connections_per_peer: number("connections_per_peer"),
+        redirect: None,
         trusted_proxies,
         failures,
         proxy_protocol: node.text("proxy_protocol").as_deref() == Some("required"),

@@ -196,13 +196,18 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
                 .help("write `version = 1` at its top"),
         );
     }
-    let listeners = listeners::check(root, &mut checker);
+    let server = with_defaults(root, "server");
+    let public_url = public_url(&server, &mut checker);
+    let public_port = public_url.as_deref().and_then(|url| {
+        let uri: Uri = url.parse().ok()?;
+        let is_https = uri.scheme_str() == Some("https");
+        is_https.then(|| uri.port_u16().unwrap_or(443))
+    });
+    let listeners = listeners::check(root, public_port, &mut checker);
     let issuers = issuers::check(root, &mut checker);
     let upstreams = upstreams::check(root, &mut checker);
     let routes = routes::check(root, &listeners, &issuers, &upstreams, &mut checker);
 
-    let server = with_defaults(root, "server");
-    let public_url = public_url(&server, &mut checker);
     let loopback = listeners
         .iter()
         .all(|listener| listener.binding.0.ip().is_loopback());

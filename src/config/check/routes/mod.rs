@@ -159,12 +159,29 @@ impl Parts<'_> {
                 .position(|listener| *listener.name == *name)
         };
         match self.node.texts("listeners") {
-            None => (0..self.listeners.len()).map(ListenerId).collect(),
+            None => {
+                let serves = |id: &usize| {
+                    let listener = self.listeners.get(*id);
+                    listener.is_some_and(|listener| listener.redirect.is_none())
+                };
+                (0..self.listeners.len())
+                    .filter(serves)
+                    .map(ListenerId)
+                    .collect()
+            }
             Some(names) => names
                 .iter()
                 .filter_map(|(name, span)| {
                     let message = format!("{} names a listener that is not defined", self.what);
                     checker.reference(self.listener_names, name, &message, "listeners", span)?;
+                    let place = built(name)?;
+                    if self.listeners.get(place)?.redirect.is_some() {
+                        let message = format!(
+                            "{} names listener `{name}`, which only leads to https",
+                            self.what
+                        );
+                        checker.error("BW0106", message, span);
+                    }
                     built(name).map(ListenerId)
                 })
                 .collect(),

@@ -1,0 +1,46 @@
+//! A listener and a connection, as requests see them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Lane, Upgraded};
+use crate::http::body::BodyLimits;
+use crate::http::deadline::Activity;
+use crate::http::network::Network;
+use crate::http::redirect::Redirect;
+use crate::limit::Buckets;
+use crate::policy::ListenerId;
+use crate::reject::NamedLimits;
+use crate::tls::certificates::Served;
+
+/// What the connections of one listener share.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) id: ListenerId,
+    pub(crate) name: Arc<str>,
+    pub(crate) tls: bool,
+    /// It only leads to https.
+    pub(crate) redirect: Option<Redirect>,
+    /// Refused credentials that one peer may send; `None`: any number.
+    pub(crate) failures: Option<Buckets>,
+    /// Whose word on where a request comes from is believed.
+    pub(crate) trusted: Vec<Network>,
+    pub(crate) token_bytes_max: usize,
+    pub(crate) limits: NamedLimits,
+    pub(crate) body: BodyLimits,
+}
+
+/// One connection as its requests see it.
+#[derive(Debug)]
+pub(crate) struct Downstream {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) front: Arc<Front>,
+    pub(crate) peer: IpAddr,
+    pub(crate) served: Option<Arc<Served>>,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) upgraded: Upgraded,
+    /// Whether the gateway ends.
+    pub(crate) draining: watch::Receiver<bool>,
+}
