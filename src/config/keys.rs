@@ -203,6 +203,7 @@ pub(super) const KEYS: &[Key] = &[
     key("upstreams.*.hash_on", Kind::Text, "What `hash` is of: `claim:NAME` or `header:NAME`."),
     with("upstreams.*.connect_timeout", wait(10, 60 * SECOND), "2s", "For a connection, or for one to come free."),
     with("upstreams.*.response_timeout", wait(10, HOUR), "30s", "From the end of the request to the response's header."),
+    with("upstreams.*.body_timeout", wait(10, DAY), "60s", "Between bytes of a response's body; event streams, gRPC and upgrades may be quiet for longer."),
     with("upstreams.*.idle_timeout", wait(100, HOUR), "55s", "Of a kept connection; below the server's own."),
     with("upstreams.*.connection_age_max", wait(SECOND, DAY), "5m", "Of a connection."),
     with("upstreams.*.connections", count(1, 1_000_000), "256", "To each server, over all workers."),

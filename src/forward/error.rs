@@ -30,7 +30,7 @@ impl ForwardError {
     pub(crate) const fn reason(self) -> Reason {
         match self {
             Self::Unreachable => Reason::UpstreamUnreachable,
-            Self::Timeout => Reason::UpstreamTimeout,
+            Self::Timeout | Self::Body(BodyError::UpstreamStalled) => Reason::UpstreamTimeout,
             Self::Reset { .. } | Self::Body(BodyError::UpstreamReset) => Reason::UpstreamReset,
             Self::Invalid(_) | Self::NeedsHttp2 | Self::Body(BodyError::UpstreamInvalid) => {
                 Reason::UpstreamInvalid

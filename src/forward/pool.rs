@@ -89,6 +89,11 @@ impl Pools {
         self.0.get(id.0)
     }
 
+    /// How long the body of an upstream's response may pause.
+    pub(crate) fn body_gap_max(&self, id: UpstreamId) -> Option<Duration> {
+        Some(self.of(id)?.upstream().limits.body_gap_max)
+    }
+
     fn all(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.0.iter().flat_map(Balancer::pools)
     }

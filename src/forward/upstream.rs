@@ -155,6 +155,8 @@ pub(crate) struct UpstreamLimits {
     pub(crate) connect_max: Duration,
     /// From the last byte of the request to the response's header.
     pub(crate) response_max: Duration,
+    /// Between bytes of a response's body.
+    pub(crate) body_gap_max: Duration,
     /// Of a kept connection; below the server's own.
     pub(crate) idle_max: Duration,
     pub(crate) age_max: Duration,

@@ -158,7 +158,11 @@ impl Recorder {
         }
         let kind = StreamKind::of(response.headers());
         let life = self.life(kind, decided);
-        response.map(|body| Body::streamed(Streamed::new(body, kind, life, self)))
+        let pools = &self.lane.pools;
+        let gap_max = decided
+            .1
+            .and_then(|route| pools.body_gap_max(route.upstream));
+        response.map(|body| Body::streamed(Streamed::new(body, kind, life, gap_max, self)))
     }
 }
 

@@ -6,14 +6,17 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::lifetime::StreamKind;
 use super::record::Recorder;
 use crate::authenticate::{Ended, Life};
+use crate::http::deadline::LazyTimer;
 use crate::http::{Body, BodyError};
 use crate::observe::exchange::StreamEnd;
 use crate::reject::grpc;
@@ -30,6 +33,11 @@ pub(super) struct Streamed {
     life: Option<Life>,
     /// Who waits for its end.
     watch: Option<AbortHandle>,
+    /// How long the upstream may be silent; `None`: as long as it likes.
+    gap_max: Option<Duration>,
+    /// Since when it has been.
+    waiting_since: Option<Instant>,
+    timer: LazyTimer,
     recorder: Recorder,
 }
 
@@ -66,6 +74,7 @@ impl Streamed {
         body: Body,
         kind: StreamKind,
         life: Option<Life>,
+        gap_max: Option<Duration>,
         recorder: Recorder,
     ) -> Self {
         Self {
@@ -79,6 +88,9 @@ impl Streamed {
             failed: None,
             life,
             watch: None,
+            gap_max: gap_max.filter(|_| kind == StreamKind::Ordinary),
+            waiting_since: None,
+            timer: LazyTimer::default(),
             recorder,
         }
     }
@@ -93,6 +105,16 @@ impl Streamed {
             let watching = tokio::spawn(async move { shared.end(life.over().await) });
             self.watch = Some(watching.abort_handle());
         }
+    }
+
+    /// Whether the upstream has been silent for too long. A client that takes nothing stops this clock:
+    /// then nobody asks.
+    fn poll_gap(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(gap_max) = self.gap_max else {
+            return Poll::Pending;
+        };
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        self.timer.poll(context, since + gap_max)
     }
 
     /// What its client gets at the token's end.
@@ -143,12 +165,18 @@ impl HttpBody for Streamed {
             drop(state);
             return Poll::Ready(self.last(&ended));
         }
-        let poll = Pin::new(&mut state.body).poll_frame(context);
+        let mut poll = Pin::new(&mut state.body).poll_frame(context);
         if poll.is_pending() {
             state.waker = Some(context.waker().clone());
         }
         let goes_on = !state.body.is_end_stream();
         drop(state);
+        if poll.is_ready() {
+            self.waiting_since = None;
+        } else if self.poll_gap(context).is_ready() {
+            shared.state().body = Body::Empty;
+            poll = Poll::Ready(Some(Err(BodyError::UpstreamStalled)));
+        }
         if goes_on {
             self.watch();
         }

@@ -30,6 +30,8 @@ pub(crate) enum BodyError {
     Broken,
     #[error("the upstream's body broke off")]
     UpstreamReset,
+    #[error("the upstream's body stopped coming")]
+    UpstreamStalled,
     #[error("the token was revoked meanwhile")]
     Revoked,
     #[error("the token has expired meanwhile")]

@@ -349,3 +349,41 @@ fn an_answer_that_begins_after_the_revocation_is_none() {
         });
     }
 }
+
+#[test]
+fn a_download_whose_server_falls_silent_is_given_up_and_an_event_stream_is_not() {
+    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
+    let begun = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegun";
+    for (head, given_up) in [(begun, true), (EVENTS, false)] {
+        let mut upstream = endless(head, b"");
+        let gateway = Bearward::new()
+            .trusting("main", &main, "")
+            .upstream("orders", upstream.address, "body_timeout = \"100ms\"")
+            .table(ORDERS)
+            .start();
+        let token = main.token().sign();
+        block_on(async {
+            let mut response = open(&gateway, &token, false).await;
+            if given_up {
+                let frame = response.frame().await.expect("a frame").expect("data");
+                assert_eq!(frame.into_data().expect("data"), "begun");
+                assert!(matches!(response.frame().await, Some(Err(_))));
+                upstream.is_gone().await;
+            } else {
+                // Longer than a download would have had.
+                let quiet = std::time::Duration::from_millis(300);
+                assert!(tokio::time::timeout(quiet, response.frame()).await.is_err());
+                upstream.say.send("data: one\n\n".into()).expect("a stream");
+                let frame = response.frame().await.expect("a frame").expect("data");
+                assert_eq!(frame.into_data().expect("data"), "data: one\n\n");
+            }
+        });
+        let lines = gateway.stop();
+        let line = lines.iter().find(|line| line["route"] == "orders");
+        let cause = line.expect("a line")["cause"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        assert_eq!(cause.contains("stopped coming"), given_up, "{cause}");
+    }
+}

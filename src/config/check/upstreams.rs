@@ -93,6 +93,7 @@ fn upstream(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Arc<Up
         limits: UpstreamLimits {
             connect_max: node.duration("connect_timeout")?,
             response_max: node.duration("response_timeout")?,
+            body_gap_max: node.duration("body_timeout")?,
             idle_max: node.duration("idle_timeout")?,
             age_max: node.duration("connection_age_max")?,
             connections: usize::try_from(node.count("connections")?).unwrap_or(usize::MAX),

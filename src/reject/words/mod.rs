@@ -181,7 +181,7 @@ fn forward<'a>(error: ForwardError, setting: &Setting<'_>) -> Words<'a> {
             "The service behind this gateway refused the connection.",
             "It is not your token: it was accepted. Try again later.",
         ),
-        ForwardError::Timeout => plain(
+        ForwardError::Timeout | ForwardError::Body(BodyError::UpstreamStalled) => plain(
             "The service behind this gateway did not answer in time.",
             "It is not your token: it was accepted. Try again later.",
         ),
