@@ -58,6 +58,8 @@
 )]
 
 pub mod clock;
+#[cfg(test)]
+mod fuzz;
 mod secret;
 
 mod http;

@@ -223,4 +223,24 @@ mod tests {
         assert_eq!(jws.signing_input, b"eyJhbGciOiJFUzI1NiJ9.e30");
         assert_eq!(jws.signature.len(), 64);
     }
+
+    #[test]
+    fn any_token_that_is_taken_apart_has_one_spelling() {
+        crate::fuzz::target("token", |bytes| {
+            let Ok(jws) = parse(bytes) else {
+                return;
+            };
+            let mut again = jws.signing_input.to_vec();
+            again.push(b'.');
+            again.extend(URL_SAFE_NO_PAD.encode(&jws.signature).into_bytes());
+            assert_eq!(again, bytes);
+            for part in jws.signing_input.split(|byte| *byte == b'.') {
+                let decoded = URL_SAFE_NO_PAD.decode(part).expect("base64url");
+                assert_eq!(URL_SAFE_NO_PAD.encode(&decoded).as_bytes(), part);
+                // What another reader of JSON sees has no member twice.
+                let value: serde_json::Value = serde_json::from_slice(&decoded).expect("JSON");
+                assert!(value.is_object());
+            }
+        });
+    }
 }

@@ -240,4 +240,31 @@ mod tests {
             assert_eq!(client(&headers, peer, &trusted), expected, "{fields:?}");
         }
     }
+
+    #[test]
+    fn any_chain_leads_somewhere() {
+        crate::fuzz::target("forwarded", |bytes| {
+            let Ok(value) = HeaderValue::from_bytes(bytes) else {
+                return;
+            };
+            let trusted = ["10.0.0.0/8".parse().expect("a network")];
+            let peer = "10.0.0.1".parse().expect("an address");
+            let more = [
+                ("x-forwarded-for", "10.9.9.9"),
+                ("forwarded", "for=10.9.9.9"),
+            ];
+            for (name, more) in more {
+                let mut headers = HeaderMap::new();
+                headers.append(name, value.clone());
+                let one = client(&headers, peer, &trusted);
+                // In two fields it is the same list.
+                headers.append(name, HeaderValue::from_static(more));
+                let two = client(&headers, peer, &trusted);
+                assert!(
+                    two == one || two == IpAddr::from([10, 9, 9, 9]),
+                    "{one} {two}"
+                );
+            }
+        });
+    }
 }

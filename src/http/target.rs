@@ -293,4 +293,60 @@ mod tests {
             Err(TargetError::Form)
         );
     }
+
+    #[test]
+    fn any_target_that_is_taken_has_one_reading() {
+        crate::fuzz::target("target", |bytes| {
+            let Ok(uri) = Uri::try_from(bytes) else {
+                return;
+            };
+            let mut headers = HeaderMap::new();
+            if let Some(authority) = uri.authority()
+                && let Ok(host) = http::HeaderValue::from_str(authority.as_str())
+            {
+                headers.insert(HOST, host);
+            } else {
+                headers.insert(HOST, http::HeaderValue::from_static("a.test"));
+            }
+            let Ok(target) = Target::check(&Method::GET, &uri, &headers) else {
+                return;
+            };
+            // Whoever decodes it once, or twice, gets to no other place.
+            let mut path = target.path.as_bytes().to_vec();
+            for _ in 0..2 {
+                let text = String::from_utf8(path.clone()).expect("UTF-8");
+                let slashes = text.replace('\\', "/");
+                let segments: Vec<_> = slashes.split('/').skip(1).collect();
+                let (last, inner) = segments.split_last().expect("one at least");
+                for segment in inner.iter().chain([last]) {
+                    let name = segment.split(';').next().unwrap_or_default();
+                    assert!(!matches!(name, "." | ".."), "{text}");
+                }
+                if !target.encoded_slash {
+                    assert!(inner.iter().all(|segment| !segment.is_empty()), "{text}");
+                }
+                path = decoded(&path);
+            }
+        });
+    }
+
+    fn decoded(path: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut rest = path;
+        while let Some((byte, behind)) = rest.split_first() {
+            let escape = (*byte == b'%').then(|| behind.get(..2)).flatten();
+            let hex = escape.and_then(|hex| std::str::from_utf8(hex).ok());
+            match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+                Some(byte) => {
+                    out.push(byte);
+                    rest = behind.get(2..).unwrap_or_default();
+                }
+                None => {
+                    out.push(*byte);
+                    rest = behind;
+                }
+            }
+        }
+        out
+    }
 }

@@ -180,4 +180,17 @@ mod tests {
             assert_eq!(reading(bytes).0, Err(NoHeader), "{bytes:?}");
         }
     }
+
+    #[test]
+    fn any_bytes_are_read_as_far_as_the_header_goes() {
+        crate::fuzz::target("proxy_protocol", |bytes| {
+            let (read, rest) = reading(bytes);
+            if read.is_ok() {
+                // What follows changes nothing.
+                let head = &bytes[..bytes.len() - rest];
+                assert_eq!(reading(head), (read, 0));
+                assert_eq!(reading(&[head, b"more"].concat()), (read, 4));
+            }
+        });
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// From the top: a module imports from its own layer or those above it.
 const LAYERS: [&[&str]; 15] = [
-    &["clock", "secret"],
+    &["clock", "fuzz", "secret"],
     &["oauth", "verdict", "http", "limit", "tls", "observe"],
     &["develop", "keys", "revocation"],
     &["policy"],

@@ -232,4 +232,13 @@ mod tests {
             assert!(reply(wire).is_err(), "{wire:?}");
         }
     }
+
+    #[test]
+    fn any_bytes_are_a_reply_or_none() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime");
+        crate::fuzz::target("resp", |mut bytes| {
+            let _ = runtime.block_on(read(&mut bytes));
+        });
+    }
 }

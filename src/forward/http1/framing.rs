@@ -255,4 +255,39 @@ mod tests {
             Ok((b"all".to_vec(), false, 0))
         );
     }
+
+    #[test]
+    fn any_response_is_read_alike_however_it_comes() {
+        use super::super::head;
+        use http::Method;
+
+        /// What a response comes to, or that it is none.
+        fn outcome(bytes: &[u8], piece: usize) -> Result<(u16, Vec<u8>, bool, usize), ()> {
+            let mut incoming = BytesMut::new();
+            let mut read: Option<head::Head> = None;
+            let mut body = Vec::new();
+            for bytes in bytes.chunks(piece.max(1)) {
+                incoming.extend_from_slice(bytes);
+                if read.is_none() {
+                    read = head::read(&mut incoming, &Method::GET, false).map_err(drop)?;
+                }
+                if let Some(head) = &mut read {
+                    while let Some(frame) = head.decoder.next(&mut incoming).map_err(drop)? {
+                        body.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+                    }
+                }
+            }
+            let head = read.ok_or(())?;
+            let done = head.decoder == Decoder::Done;
+            Ok((head.response.status().as_u16(), body, done, incoming.len()))
+        }
+        crate::fuzz::target("response", |bytes| {
+            let whole = outcome(bytes, bytes.len());
+            for piece in [1, 2, 7] {
+                let pieces = outcome(bytes, piece);
+                // What is no response may be noticed later, but never be taken for one.
+                assert_eq!(whole, pieces, "{piece}");
+            }
+        });
+    }
 }

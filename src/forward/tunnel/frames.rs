@@ -188,4 +188,28 @@ mod tests {
             127
         );
     }
+
+    #[test]
+    fn any_bytes_are_cut_alike_however_they_come() {
+        crate::fuzz::target("websocket", |bytes| {
+            let mut whole = Frames::default();
+            whole.pass(bytes);
+            let (mut pieces, mut stops) = (Frames::default(), Frames::default());
+            for byte in bytes {
+                pieces.pass(&[*byte]);
+            }
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(stops.rest().min(rest.len()));
+                stops.pass(now);
+                rest = later;
+            }
+            assert_eq!(whole.is_between(), pieces.is_between());
+            assert_eq!(
+                (whole.payload, whole.closed),
+                (pieces.payload, pieces.closed)
+            );
+            assert_eq!((whole.payload, whole.closed), (stops.payload, stops.closed));
+        });
+    }
 }

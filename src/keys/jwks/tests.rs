@@ -220,3 +220,17 @@ fn the_order_of_the_keys_does_not_matter() {
     assert!(one.same_keys(&other));
     assert!(!one.same_keys(&less));
 }
+
+#[test]
+fn any_document_is_a_set_or_none() {
+    crate::fuzz::target("jwks", |bytes| {
+        let all: AlgorithmSet = Algorithm::ALL.into_iter().collect();
+        let exposed = exposed(bytes);
+        if let Ok(published) = read(bytes, all, &HashSet::new()) {
+            for key in published.into_keys() {
+                assert!(key.algorithms().next().is_some());
+            }
+        }
+        assert!(exposed.keys.len() <= bytes.len());
+    });
+}
