@@ -46,6 +46,13 @@ pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
         // nobody from serving.
         line(feed.was_tried(), &format!("feed of revocations: {how}"));
     }
+    for (name, well, all) in servers(admin) {
+        // A gateway without servers still judges, and says so to whoever asks.
+        line(
+            true,
+            &format!("upstream {name}: {well} of {all} servers get requests"),
+        );
+    }
     for ((status, introspection), issuer) in admin.issuers.iter().zip(policy.issuers()) {
         let name = &status.name;
         if status.source == SourceKind::Introspection {
@@ -81,4 +88,27 @@ pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
         page = if all { "ready\n" } else { "not ready\n" }.to_owned();
     }
     text(status, "text/plain; charset=utf-8", page)
+}
+
+/// Of each upstream with several servers: how many of them get requests, and how many there are.
+fn servers(admin: &Admin) -> Vec<(&str, usize, usize)> {
+    let now = tokio::time::Instant::now();
+    let mut counted: Vec<(&str, usize, usize)> = Vec::new();
+    for (upstream, server, _) in admin
+        .lanes
+        .first()
+        .into_iter()
+        .flat_map(|it| it.pools.open())
+    {
+        let well = usize::from(server.health.is_well(now));
+        match counted.last_mut() {
+            Some((name, wells, all)) if *name == &*upstream.name => {
+                *wells += well;
+                *all += 1;
+            }
+            _ => counted.push((&upstream.name, well, 1)),
+        }
+    }
+    counted.retain(|(_, _, all)| *all > 1);
+    counted
 }

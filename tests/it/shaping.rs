@@ -105,10 +105,10 @@ fn what_nobody_has_looked_at_does_not_go_on() {
         );
         let bearer = format!("Bearer {token}");
         let headers = [("authorization", bearer.as_str())];
-        assert_eq!(
-            get(&gateway, "/orders/1", &headers).await.code(),
-            "token_missing"
-        );
+        let missing = get(&gateway, "/orders/1", &headers).await;
+        assert_eq!(missing.code(), "token_missing");
+        let hint = missing.text();
+        assert!(hint.contains("in the cookie `session`"), "{hint}");
     });
 }
 

@@ -120,6 +120,9 @@ fn a_server_that_is_gone_costs_no_request_and_is_put_aside() {
         let labels = format!("server=\"{address}\",upstream=\"orders\"");
         let healthy = format!("bearward_upstream_healthy{{{labels}}}");
         assert_eq!(gateway.metric(&healthy).await, 0.0);
+        let readiness = gateway.readiness().await;
+        let line = "upstream orders: 1 of 2 servers";
+        assert!(readiness.contains(line), "{readiness}");
         let retries = "bearward_upstream_retries_total{upstream=\"orders\"}";
         let retries = gateway.metric(retries).await;
         assert!(

@@ -3,7 +3,7 @@
 use super::{Extras, RenewalMember, Words, plain};
 use crate::authenticate::{AuthenticationError, IssuerNearMiss, Refused};
 use crate::clock::{UnixTime, spoken};
-use crate::policy::{Issuer, IssuerId};
+use crate::policy::{Issuer, IssuerId, TokenPlace};
 use crate::reject::Setting;
 
 /// Issuers and audiences that one body lists.
@@ -27,9 +27,10 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
                 ..Extras::default()
             },
             ..plain(
-                "The request carries no Authorization header.",
+                "The request carries no token.",
                 &format!(
-                    "Send the header `Authorization: Bearer <token>`.{}",
+                    "{}{}",
+                    where_to_put(setting),
                     only_issuer(setting)
                         .map(|i| format!(" {}", where_to_get(i)))
                         .unwrap_or_default()
@@ -371,5 +372,21 @@ fn get_new_token(issuer: &Issuer) -> String {
     match hint {
         Some(hint) => format!("{sentence} {hint}"),
         None => sentence,
+    }
+}
+
+/// Where the route looks for a token.
+fn where_to_put(setting: &Setting<'_>) -> String {
+    let places = setting.route.map_or(&[][..], |route| &route.token_from);
+    let place = places.iter().find(|place| **place == TokenPlace::Header);
+    match place.or_else(|| places.first()) {
+        None | Some(TokenPlace::Header) => {
+            "Send the header `Authorization: Bearer <token>`.".to_owned()
+        }
+        Some(TokenPlace::Query(name)) => format!("Send it as `{name}` in the query."),
+        Some(TokenPlace::Cookie(name)) => format!("Send it in the cookie `{name}`."),
+        Some(TokenPlace::WebSocketProtocol) => {
+            "Offer the protocols `bearer` and the token for the WebSocket.".to_owned()
+        }
     }
 }
