@@ -68,10 +68,17 @@ fn at(
     let mut values: Vec<Vec<u8>> = match place {
         TokenPlace::Header => Vec::new(),
         TokenPlace::Query(name) => {
-            let fields = form::fields(uri.query().unwrap_or_default());
-            let fields = fields.ok_or(AuthenticationError::Malformed(Malformed::Trailing))?;
-            let values = fields.into_iter().filter(|(field, _)| *field == **name);
-            values.map(|(_, value)| value.into_bytes()).collect()
+            // What is badly escaped elsewhere in the query is the upstream's business.
+            let pairs = uri.query().unwrap_or_default().split('&');
+            let pairs = pairs.filter_map(|pair| pair.split_once('='));
+            let own = pairs.filter(|(field, _)| {
+                form::unescaped(field, true).is_some_and(|field| field == **name)
+            });
+            let malformed = AuthenticationError::Malformed(Malformed::Trailing);
+            let values =
+                own.map(|(_, value)| form::unescaped(value, true).ok_or_else(|| malformed.clone()));
+            let values = values.map(|value| value.map(String::into_bytes));
+            values.collect::<Result<_, _>>()?
         }
         TokenPlace::Cookie(name) => {
             let cookies = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
@@ -127,8 +134,8 @@ pub(crate) fn without_parameter(target: &str, name: &str) -> String {
         return target.to_owned();
     };
     let is_it = |pair: &&str| {
-        let fields = form::fields(pair).unwrap_or_default();
-        fields.iter().any(|(field, _)| field == name)
+        let field = pair.split('=').next().unwrap_or_default();
+        form::unescaped(field, true).is_some_and(|field| field == name)
     };
     let rest: Vec<_> = query.split('&').filter(|pair| !is_it(pair)).collect();
     match rest.is_empty() {

@@ -69,7 +69,10 @@ async fn over_http2(
     load: &mut Load,
 ) -> Result<Answer, Failure> {
     let limit = pool.upstream().limits.response_max;
-    let upload = Upload::new(load.body.take().filter(|_| load.has_body));
+    let upload = Upload::new(
+        load.body.take().filter(|_| load.has_body),
+        outgoing.life.clone(),
+    );
     let fresh = lease.fresh;
     let request = request::http2(outgoing, pool.upstream(), pool.server(), upload);
     let request = request.map_err(|error| Failure::of(error, false, Blame::Nobody))?;
@@ -86,7 +89,8 @@ async fn over_http2(
         }
         Unanswered::Refused => {
             let error = ForwardError::Reset { nothing_came: true };
-            Failure::of(error, !load.has_body, Blame::Busy)
+            // Its connection was at its end, or full; another of the same server may do.
+            Failure::of(error, !load.has_body, Blame::Nobody)
         }
         Unanswered::Error(error) => Failure::sent(error, !fresh, load),
     })

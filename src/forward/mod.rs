@@ -25,7 +25,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Response, Uri, Version};
 use tokio::time::Instant;
 
-use crate::authenticate::extract;
+use crate::authenticate::{Life, extract};
 use crate::authorize::Permit;
 use crate::http::Body;
 use crate::http::body::LimitedBody;
@@ -61,6 +61,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) reserved: &'a ReservedNames,
     /// A token that did not come in the header.
     pub(crate) moved: Option<Moved>,
+    /// What the request's body ends with, if there is one.
+    pub(crate) life: Option<Life>,
     /// It is a gRPC call, whose end is told in trailers.
     pub(crate) is_grpc: bool,
     /// An upgrade that the route allows, with the key of its handshake where that is ours.
@@ -183,6 +185,13 @@ impl Outgoing<'_> {
         let is_open = matches!(self.route.access, Access::Open);
         let looked_at = is_open || self.route.token_from.contains(&TokenPlace::Header);
         !self.strips_authorization() && looked_at && self.moved.is_none()
+    }
+
+    /// Whether the key of the handshake is ours.
+    fn makes_key(&self) -> bool {
+        self.upgrade
+            .as_ref()
+            .is_some_and(|(upgrade, _)| upgrade.of_stream)
     }
 
     /// The protocols that a client offers beside its token, where that is among them.

@@ -165,6 +165,9 @@ fn fields(outgoing: &Outgoing<'_>, mut field: impl FnMut(&[u8], &[u8])) {
         if dropped || is_ours(name, outgoing) {
             continue;
         }
+        if *name == header::SEC_WEBSOCKET_KEY && outgoing.makes_key() {
+            continue;
+        }
         if *name == header::SEC_WEBSOCKET_PROTOCOL
             && let Some(rest) = outgoing.protocols_left()
         {
@@ -315,6 +318,9 @@ pub(super) fn switched(
             return Err(ForwardError::Invalid("it did not understand the handshake"));
         }
     }
+    // A response without a body has no length (RFC 9110 section 8.6).
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::TRANSFER_ENCODING);
     let mut response = response.map(|()| Body::Empty);
     finish_response(&mut response, outgoing);
     if outgoing.protocols_left().is_some() {

@@ -202,6 +202,9 @@ impl Gateway {
         };
         let route = progress.route.as_deref().ok_or(Rejection::Internal)?;
         let kind = StreamKind::of(&parts.headers);
+        let decided = (&*progress.policy, Some(route));
+        let uploads = !http_body::Body::is_end_stream(&body);
+        let life = uploads.then(|| recorder.life(kind, decided)).flatten();
         let asked = progress.upgrade.take();
         let upgrade = asked.filter(|upgrade| route.upgrades.contains(&upgrade.protocol));
         let outgoing = Outgoing {
@@ -216,6 +219,7 @@ impl Gateway {
             permit: &permit,
             reserved: &self.reserved,
             moved: Moved::of(&parts.headers, &parts.uri, route),
+            life: life.clone(),
             is_grpc: kind == StreamKind::Grpc,
             upgrade: upgrade.map(|upgrade| {
                 let key = Outgoing::handshake_key(&upgrade);
@@ -223,7 +227,6 @@ impl Gateway {
             }),
         };
         let started = tokio::time::Instant::now();
-        let uploads = !http_body::Body::is_end_stream(&body);
         let limits = match kind {
             // A call may be as long, and as quiet, as its token lives.
             StreamKind::Grpc => BodyLimits::NONE,
@@ -231,8 +234,6 @@ impl Gateway {
         };
         let body = LimitedBody::new(body, limits);
         let forwarding = forward::forward(&downstream.lane.pools, &outgoing, body, started);
-        let decided = (&*progress.policy, Some(route));
-        let life = uploads.then(|| recorder.life(kind, decided)).flatten();
         let forwarded = match life {
             None => forwarding.await,
             // What is still being sent ends with its token too.

@@ -2,23 +2,30 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http_body::Frame;
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
+use crate::support::client::tls;
 use crate::support::gateway::{Gateway, ORDERS, write_certificate};
 use crate::support::issuer::NOW;
 use crate::support::node::{Node, Script};
 use crate::support::process::free_port;
 use crate::support::upstream::server_config;
-use crate::support::{Bearward, TestIssuer, Upstream, block_on, own_server};
+use crate::support::{Bearward, TestIssuer, Upstream, block_on, eventually, own_server};
 
 /// A route for gRPC, and a listener in clear text for clients that know no certificate.
 const GRPC: &str = "[routes.grpc]\npath = \"/orders.Orders/{*rest}\"\nupstream = \"orders\"\nissuers = [\"main\"]\nidentity = { \"X-Auth-Subject\" = \"sub\" }\n[listeners.plain]\naddress = \"127.0.0.1:0\"\nclear_text = true\nprotocols = [\"h2\"]";
@@ -38,11 +45,11 @@ fn in_front_of(main: &TestIssuer, port: u16, more: &str) -> Gateway {
 }
 
 /// A server of HTTP/2 in clear text; gives its port and counts its connections.
-fn server() -> (u16, Arc<AtomicUsize>, tokio::runtime::Runtime) {
+fn server() -> (u16, Arc<AtomicUsize>, Runtime) {
     served(None)
 }
 
-fn served(tls: Option<TlsAcceptor>) -> (u16, Arc<AtomicUsize>, tokio::runtime::Runtime) {
+fn served(tls: Option<TlsAcceptor>) -> (u16, Arc<AtomicUsize>, Runtime) {
     let (runtime, listener) = own_server();
     let port = listener.local_addr().expect("an address").port();
     let connections = Arc::new(AtomicUsize::new(0));
@@ -256,4 +263,173 @@ fn grpc_in_all_four_shapes_with_the_standard_library() {
     script.tell(&format!("call {plain} {token}"));
     let refused = script.line();
     assert!(refused.starts_with("14 upstream_invalid"), "{refused}");
+}
+
+/// A server that speaks HTTP/2 by hand: what it does with a request is for each connection to say.
+fn by_hand(allowed: u8, does: fn(usize, u32) -> Vec<u8>) -> (u16, Arc<AtomicUsize>, Runtime) {
+    let (runtime, listener) = own_server();
+    let port = listener.local_addr().expect("an address").port();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    runtime.spawn(async move {
+        for connection in 1.. {
+            let Ok((mut stream, _)) = listener.accept().await else {
+                return;
+            };
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, allowed];
+                stream.write_all(&settings).await.ok()?;
+                let mut preface = [0; 24];
+                stream.read_exact(&mut preface).await.ok()?;
+                loop {
+                    let mut head = [0; 9];
+                    stream.read_exact(&mut head).await.ok()?;
+                    let [a, b, c, kind, flags, id @ ..] = head;
+                    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+                    stream.read_exact(&mut payload).await.ok()?;
+                    let answer = match (kind, flags) {
+                        (1, _) => {
+                            counted.fetch_add(1, Ordering::SeqCst);
+                            does(connection, u32::from_be_bytes(id))
+                        }
+                        (4, 0) => vec![0, 0, 0, 4, 1, 0, 0, 0, 0],
+                        _ => Vec::new(),
+                    };
+                    stream.write_all(&answer).await.ok()?;
+                }
+                #[allow(unreachable_code, reason = "it says what `?` gives")]
+                Some(())
+            });
+        }
+    });
+    (port, requests, runtime)
+}
+
+/// `:status: 200` and the end of a stream.
+fn good(stream: u32) -> Vec<u8> {
+    [&[0, 0, 1, 1, 5][..], &stream.to_be_bytes(), &[0x88]].concat()
+}
+
+#[test]
+fn what_a_server_has_refused_unseen_is_sent_again() {
+    let main = main_issuer();
+    // The first connection says goodbye to its second request, having seen the first alone.
+    let (port, requests, _server) = by_hand(100, |connection, stream| match (connection, stream) {
+        (1, 3) => [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0].to_vec(),
+        _ => good(stream),
+    });
+    let gateway = in_front_of(&main, port, "protocol = \"h2\"");
+    let bearer = format!("Bearer {}", main.token().sign());
+    let headers = [("authorization", bearer.as_str())];
+    block_on(async {
+        for _ in 0..3 {
+            let client = gateway.http1();
+            let answer = client.send("POST", "/orders/1", &headers, "").await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+    });
+    assert_eq!(requests.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn a_server_gets_no_more_streams_than_it_allows() {
+    let main = main_issuer();
+    // The first connection never answers.
+    let (port, requests, _server) = by_hand(1, |connection, stream| match connection {
+        1 => Vec::new(),
+        _ => good(stream),
+    });
+    let gateway = in_front_of(&main, port, "protocol = \"h2\"");
+    let token = main.token().sign();
+    block_on(async {
+        let hanging = gateway.http1();
+        let hangs = hanging.get("/orders/1", &token);
+        let others = async {
+            eventually("the first", async || requests.load(Ordering::SeqCst) == 1).await;
+            for _ in 0..3 {
+                assert_eq!(gateway.http1().get("/orders/1", &token).await.status, 200);
+            }
+        };
+        tokio::select! {
+            _ = hangs => unreachable!("nobody answers it"),
+            () = others => {}
+        }
+    });
+}
+
+/// A body that a test sends as it likes.
+struct Said(mpsc::UnboundedReceiver<Bytes>);
+
+impl http_body::Body for Said {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let said = self.0.poll_recv(context);
+        said.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+#[test]
+fn what_is_sent_after_a_revocation_does_not_arrive() {
+    let main = main_issuer();
+    for kind in ["application/grpc", "application/octet-stream"] {
+        let (runtime, listener) = own_server();
+        let port = listener.local_addr().expect("an address").port();
+        let (tell, mut heard) = mpsc::unbounded_channel();
+        runtime.spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+                let tell = tell.clone();
+                async move {
+                    // It answers at once, and reads on.
+                    let (say, said) = mpsc::unbounded_channel();
+                    tokio::spawn(async move {
+                        let mut body = request.into_body();
+                        let _ = say.send(Bytes::from("hello"));
+                        while let Some(Ok(frame)) = body.frame().await {
+                            let _ = tell.send(frame.into_data().unwrap_or_default());
+                        }
+                        let _ = tell.send(Bytes::new());
+                        drop(say);
+                    });
+                    Ok::<_, Infallible>(Response::new(Said(said)))
+                }
+            });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        });
+        let gateway = in_front_of(&main, port, "protocol = \"h2\"");
+        let token = main.token().sign();
+        block_on(async {
+            let stream = TokioIo::new(tls(gateway.address(), "h2").await);
+            let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
+            let (mut sender, connection) = handshake.await.expect("a handshake");
+            tokio::spawn(connection);
+            let (say, said) = mpsc::unbounded_channel();
+            let request = Request::post("https://api.test/orders.Orders/Chat")
+                .header("authorization", format!("Bearer {token}"))
+                .header("content-type", kind)
+                .body(Said(said))
+                .expect("a request");
+            say.send(Bytes::from("before")).expect("a body");
+            let mut response = sender.send_request(request).await.expect("a response");
+            let frame = response.frame().await.expect("a frame").expect("data");
+            assert_eq!(frame.into_data().expect("data"), "hello");
+            assert_eq!(heard.recv().await.expect("a server"), "before");
+            let body = json!({ "selector": { "issuer": "main", "jti": "token-1" } });
+            let answer = gateway
+                .ask_admin("POST", "/api/v1/revocations", Some(&body))
+                .await;
+            assert_eq!(answer.status, 201);
+            let _ = say.send(Bytes::from("after"));
+            // The server hears of the end, and of nothing else.
+            assert_eq!(heard.recv().await.expect("a server"), "");
+        });
+        runtime.shutdown_background();
+    }
 }

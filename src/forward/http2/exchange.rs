@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{Lease, Place};
+use crate::authenticate::{Ended, Life};
 use crate::forward::ForwardError;
 use crate::forward::pool::Slot;
 use crate::http::body::LimitedBody;
@@ -30,16 +31,38 @@ struct Progress {
 }
 
 /// A client's body on its way.
-#[derive(Debug)]
 pub(in crate::forward) struct Upload {
     body: Option<LimitedBody>,
     progress: Arc<Progress>,
+    /// The token's, where the upload ends with it.
+    life: Option<Life>,
+    /// Made when the client first makes us wait.
+    end: Option<Over>,
+    /// The stream counts until both of its directions have ended.
+    held: Option<Held>,
+}
+
+/// The end of a token.
+type Over = Pin<Box<dyn Future<Output = Ended> + Send>>;
+/// What a stream takes of its connection and of its server.
+type Held = Arc<(Place, Slot)>;
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload")
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Upload {
-    pub(in crate::forward) fn new(body: Option<LimitedBody>) -> Self {
+    /// `life`: the upload ends with it, also after the answer has begun.
+    pub(in crate::forward) fn new(body: Option<LimitedBody>, life: Option<Life>) -> Self {
         Self {
             body,
+            life,
+            end: None,
+            held: None,
             progress: Arc::new(Progress {
                 began: Instant::now(),
                 last: AtomicU64::new(0),
@@ -77,13 +100,31 @@ impl HttpBody for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Self { body, progress } = &mut *self;
+        let Self {
+            body,
+            progress,
+            life,
+            end,
+            ..
+        } = &mut *self;
         let Some(inner) = body else {
             return Poll::Ready(None);
         };
         loop {
+            if let Some(ended) = life.as_ref().and_then(Life::is_over) {
+                *body = None;
+                return Poll::Ready(Some(Err(error_of(&ended))));
+            }
             let poll = Pin::new(&mut *inner).poll_frame(context);
             progress.waiting.store(poll.is_pending(), Ordering::Relaxed);
+            if poll.is_pending()
+                && let Some(life) = life
+            {
+                let end = end.get_or_insert_with(|| Box::pin(life.clone().over()));
+                let ended = ready!(end.as_mut().poll(context));
+                *body = None;
+                return Poll::Ready(Some(Err(error_of(&ended))));
+            }
             let frame = ready!(poll);
             progress.note();
             match frame {
@@ -110,6 +151,14 @@ impl HttpBody for Upload {
     }
 }
 
+/// What ends an upload whose token has ended.
+const fn error_of(ended: &Ended) -> BodyError {
+    match ended {
+        Ended::Revoked(_) => BodyError::Revoked,
+        Ended::Expired(_) => BodyError::Expired,
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(in crate::forward) enum Unanswered {
@@ -127,10 +176,12 @@ impl Lease {
     /// There is none.
     pub(in crate::forward) async fn send(
         mut self,
-        request: Request<Upload>,
+        mut request: Request<Upload>,
         wait_max: Duration,
         slot: Slot,
     ) -> Result<Response<Body>, Unanswered> {
+        let held = Arc::new((self.place, slot));
+        request.body_mut().held = Some(Arc::clone(&held));
         let progress = Arc::clone(&request.body().progress);
         let is_head = request.method() == Method::HEAD;
         let mut sent = std::pin::pin!(self.sender.try_send_request(request));
@@ -147,24 +198,23 @@ impl Lease {
             }
         };
         let response = answer.map_err(|mut error| match error.take_message() {
-            Some(request) => Unanswered::Unsent(request.into_body()),
-            None => why(error.error()),
+            Some(request) => {
+                held.0.spend();
+                Unanswered::Unsent(request.into_body())
+            }
+            None => why(error.error(), &held.0),
         })?;
-        let place = self.place;
         Ok(response.map(|body| {
             if is_head || body.is_end_stream() {
                 return Body::Empty;
             }
-            Body::streamed(Download {
-                body,
-                _held: (place, slot),
-            })
+            Body::streamed(Download { body, _held: held })
         }))
     }
 }
 
 /// What became of a request that was sent.
-fn why(error: &hyper::Error) -> Unanswered {
+fn why(error: &hyper::Error, place: &Place) -> Unanswered {
     let mut source: Option<&(dyn Error + 'static)> = error.source();
     while let Some(error) = source {
         if let Some(body) = error.downcast_ref::<BodyError>() {
@@ -172,7 +222,11 @@ fn why(error: &hyper::Error) -> Unanswered {
         }
         if let Some(error) = error.downcast_ref::<h2::Error>() {
             // GOAWAY and REFUSED_STREAM say so (RFC 9113 sections 6.8 and 8.7).
-            if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+            let unseen = error.is_go_away() && error.is_remote();
+            if unseen {
+                place.spend();
+            }
+            if unseen || error.reason() == Some(h2::Reason::REFUSED_STREAM) {
                 return Unanswered::Refused;
             }
             let ours = error.is_library() && !error.is_go_away();
@@ -189,7 +243,7 @@ fn why(error: &hyper::Error) -> Unanswered {
 /// A response's body; the stream counts as long as it lasts.
 struct Download {
     body: Incoming,
-    _held: (Place, Slot),
+    _held: Held,
 }
 
 impl HttpBody for Download {

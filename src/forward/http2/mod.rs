@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::stream::Stream;
@@ -20,6 +21,10 @@ pub(super) use exchange::{Unanswered, Upload};
 
 /// Streams at once on one connection; beyond, another is opened.
 const STREAMS_MAX: usize = 100;
+/// Stands for what a server has not said yet.
+const NOT_SAID: usize = 77_777;
+/// How long that is waited for.
+const SETTINGS_MAX: Duration = Duration::from_secs(1);
 /// The largest header section of a response.
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// What a stream of a response may hold that its client has not taken.
@@ -49,24 +54,36 @@ pub(super) struct Connections {
 struct Shared {
     sender: SendRequest<Upload>,
     opened: Instant,
+    /// How many streams the server allows.
+    allowed: watch::Receiver<usize>,
     streams: Arc<AtomicUsize>,
     idle_since: Arc<Mutex<Instant>>,
+    /// The server takes no more requests by it.
+    spent: Arc<AtomicBool>,
 }
 
 /// A stream that may be opened on a connection.
 #[derive(Debug)]
 pub(super) struct Lease {
     sender: SendRequest<Upload>,
-    place: Place,
+    pub(super) place: Place,
     /// Of a connection that was opened for it.
     pub(super) fresh: bool,
 }
 
 /// One of a connection's streams.
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     streams: Arc<AtomicUsize>,
     idle_since: Arc<Mutex<Instant>>,
+    spent: Arc<AtomicBool>,
+}
+
+impl Place {
+    /// No more requests go by this connection; those under way come to their end.
+    fn spend(&self) {
+        self.spent.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Place {
@@ -146,22 +163,38 @@ impl Connections {
                 .max_send_buf_size(SEND_BUFFER_MAX)
                 .keep_alive_interval(PING_EVERY)
                 .keep_alive_timeout(PING_MAX)
+                .initial_max_send_streams(NOT_SAID)
                 .handshake(TokioIo::new(stream));
             let (sender, connection) = handshake.await.map_err(|_| ForwardError::Unreachable)?;
+            let (says, mut allowed) = watch::channel(NOT_SAID);
             // It ends when nobody can send by it any more, and its last stream has ended.
-            tokio::spawn(connection);
-            Ok(Opened::Http2(self.share(sender)))
+            tokio::spawn(async move {
+                let mut connection = std::pin::pin!(connection);
+                std::future::poll_fn(|context| {
+                    let poll = connection.as_mut().poll(context);
+                    let now = connection.current_max_send_streams();
+                    says.send_if_modified(|said| std::mem::replace(said, now) != now);
+                    poll
+                })
+                .await
+            });
+            // The server says so first of all. What it does not allow would wait unsent.
+            let saying = allowed.wait_for(|allowed| *allowed != NOT_SAID);
+            let _ = tokio::time::timeout(SETTINGS_MAX, saying).await;
+            Ok(Opened::Http2(self.share(sender, allowed)))
         };
         let opened = tokio::time::timeout(limit, connecting).await;
         opened.map_err(|_| ForwardError::Timeout)?
     }
 
-    fn share(&self, sender: SendRequest<Upload>) -> Lease {
+    fn share(&self, sender: SendRequest<Upload>, allowed: watch::Receiver<usize>) -> Lease {
         let shared = Shared {
             sender,
             opened: Instant::now(),
+            allowed,
             streams: Arc::default(),
             idle_since: Arc::new(Mutex::new(Instant::now())),
+            spent: Arc::default(),
         };
         let lease = shared.lease();
         self.open().push(shared);
@@ -180,7 +213,10 @@ impl Connections {
         let now = Instant::now();
         let mut open = self.open();
         open.retain(|it| it.is_good(upstream, now));
-        let free = |it: &&Shared| it.streams.load(Ordering::Relaxed) < STREAMS_MAX;
+        let free = |it: &&Shared| {
+            let allowed = STREAMS_MAX.min(*it.allowed.borrow());
+            it.streams.load(Ordering::Relaxed) < allowed
+        };
         open.iter().find(free).map(Shared::lease)
     }
 
@@ -203,6 +239,7 @@ impl Shared {
             place: Place {
                 streams: Arc::clone(&self.streams),
                 idle_since: Arc::clone(&self.idle_since),
+                spent: Arc::clone(&self.spent),
             },
             fresh: false,
         }
@@ -218,6 +255,7 @@ impl Shared {
             is_idle && now.duration_since(*since) >= upstream.limits.idle_max
         };
         let is_old = now.duration_since(self.opened) >= upstream.limits.age_max;
-        !self.sender.is_closed() && !is_old && !idle()
+        let is_over = self.sender.is_closed() || self.spent.load(Ordering::Relaxed);
+        !is_over && !is_old && !idle()
     }
 }
