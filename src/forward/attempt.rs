@@ -98,7 +98,7 @@ async fn over_http2(
 
 async fn over_http1(
     pool: &Arc<Pool>,
-    mut connection: Connection,
+    mut connection: Box<Connection>,
     outgoing: &Outgoing<'_>,
     load: &mut Load,
     now: Instant,

@@ -37,7 +37,11 @@ pub(crate) struct Pool {
     open_max: usize,
     open: AtomicUsize,
     waiting: AtomicUsize,
-    idle: Mutex<Vec<Connection>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection goes through a request's future as a pointer"
+    )]
+    idle: Mutex<Vec<Box<Connection>>>,
     http2: http2::Connections,
     freed: Notify,
 }
@@ -59,7 +63,7 @@ pub(super) struct Connection {
 /// What a request is sent by.
 #[derive(Debug)]
 pub(super) enum Lease {
-    Http1(Connection),
+    Http1(Box<Connection>),
     Http2(http2::Lease, Slot),
 }
 
@@ -177,7 +181,7 @@ impl Pool {
     }
 
     /// Gives a connection back after a whole exchange.
-    pub(super) fn keep(mut connection: Connection) {
+    pub(super) fn keep(mut connection: Box<Connection>) {
         let pool = Arc::clone(&connection.slot.0);
         if connection.incoming.capacity() > IDLE_BUFFER_MAX {
             connection.incoming = BytesMut::new();
@@ -215,7 +219,7 @@ impl Pool {
     }
 
     /// The warmest kept connection that is still good.
-    fn kept(&self, now: Instant) -> Option<Connection> {
+    fn kept(&self, now: Instant) -> Option<Box<Connection>> {
         loop {
             let mut connection = {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -258,7 +262,7 @@ impl Pool {
                 http2::Opened::Http1(stream) => stream,
             }
         };
-        Ok(Lease::Http1(Connection {
+        Ok(Lease::Http1(Box::new(Connection {
             stream,
             incoming: BytesMut::new(),
             outgoing: Vec::with_capacity(2048),
@@ -266,7 +270,7 @@ impl Pool {
             opened: Instant::now(),
             idle_since: None,
             slot,
-        }))
+        })))
     }
 }
 

@@ -171,25 +171,9 @@ impl Gateway {
         let permit = match permitted {
             Ok(Next::Forward(permit)) => permit,
             Ok(Next::Inbound(endpoint)) => {
-                let limits = BodyLimits {
-                    bytes_max: Some(inbound::BODY_BYTES_MAX),
-                    ..downstream.front.body
-                };
-                let received = Received {
-                    parts,
-                    body: inbound::whole(LimitedBody::new(body, limits)).await,
-                    peer: progress.origin.client,
-                    now: progress.now,
-                    authenticator: &self.authenticator,
-                    policy: &self.policy,
-                };
-                let answer = self.inbound.answer(endpoint, received).await;
-                let mut answer = answer.map_err(rates::of_endpoint)?;
-                let declined = answer.extensions_mut().remove();
-                if let Some(inbound::Declined(why)) = declined {
-                    recorder.declined(why);
-                }
-                return Ok(answer);
+                // Apart: every request would carry along what these few need.
+                let body = LimitedBody::new(body, downstream.front.body);
+                return Box::pin(self.receive(endpoint, parts, body, progress, recorder)).await;
             }
             Ok(Next::Answered(response)) => {
                 drain(body, downstream.activity.begin());
@@ -233,14 +217,16 @@ impl Gateway {
             _ => downstream.front.body,
         };
         let body = LimitedBody::new(body, limits);
+        // In one place, however it is awaited: it is the largest part of a request's future.
         let forwarding = forward::forward(&downstream.lane.pools, &outgoing, body, started);
+        let mut forwarding = std::pin::pin!(forwarding);
         let forwarded = match life {
             None => forwarding.await,
             // What is still being sent ends with its token too.
             Some(life) => tokio::select! {
                 biased;
-                forwarded = forwarding => forwarded,
-                ended = life.over() => return Err(recorder.ended(ended)),
+                forwarded = forwarding.as_mut() => forwarded,
+                ended = Box::pin(life.over()) => return Err(recorder.ended(ended)),
             },
         };
         let notes = |status, took, retries| {
@@ -268,6 +254,32 @@ impl Gateway {
                 Err(Rejection::Forward(not.error))
             }
         }
+    }
+
+    /// Hears a token that speaks to us, and answers it.
+    async fn receive(
+        &self,
+        endpoint: Endpoint,
+        parts: &Parts,
+        body: LimitedBody,
+        progress: &Progress,
+        recorder: &mut Recorder,
+    ) -> Result<Response<Body>, Rejection> {
+        let received = Received {
+            parts,
+            body: inbound::whole(body.at_most(inbound::BODY_BYTES_MAX)).await,
+            peer: progress.origin.client,
+            now: progress.now,
+            authenticator: &self.authenticator,
+            policy: &self.policy,
+        };
+        let answer = self.inbound.answer(endpoint, received).await;
+        let mut answer = answer.map_err(rates::of_endpoint)?;
+        let declined = answer.extensions_mut().remove();
+        if let Some(inbound::Declined(why)) = declined {
+            recorder.declined(why);
+        }
+        Ok(answer)
     }
 
     /// Everything before forwarding, in the order of the refusals: malformed 400, sizes, authority

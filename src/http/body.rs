@@ -141,6 +141,12 @@ impl LimitedBody {
         }
     }
 
+    /// The same with another bound of its bytes.
+    pub(crate) const fn at_most(mut self, bytes_max: u64) -> Self {
+        self.limits.bytes_max = Some(bytes_max);
+        self
+    }
+
     fn poll_gap(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(gap_max) = self.limits.gap_max else {
             return Poll::Pending;

@@ -34,13 +34,13 @@ const BODY_READ: usize = 64 * 1024;
 pub(in crate::forward) enum Answer {
     Response(Response<Body>),
     /// 101: from here on the connection speaks something else.
-    Switched(Response<()>, Connection),
+    Switched(Response<()>, Box<Connection>),
 }
 
 /// A request on its way.
 #[derive(Debug)]
 pub(in crate::forward) struct Transfer {
-    connection: Connection,
+    connection: Box<Connection>,
     upgrades: bool,
     /// Bytes of `connection.outgoing` that are written.
     written: usize,
@@ -62,7 +62,7 @@ pub(in crate::forward) struct Transfer {
 impl Transfer {
     /// A request whose head is in `connection.outgoing`; `upgrades`: it asks for an upgrade.
     pub(in crate::forward) const fn new(
-        connection: Connection,
+        connection: Box<Connection>,
         upload: Option<LimitedBody>,
         framing: Framing,
         upgrades: bool,
@@ -204,7 +204,7 @@ impl Transfer {
     ) -> Poll<std::io::Result<usize>> {
         let Connection {
             stream, incoming, ..
-        } = &mut self.connection;
+        } = &mut *self.connection;
         if incoming.capacity() - incoming.len() < size / 4 {
             incoming.reserve(size);
         }

@@ -29,7 +29,7 @@ const CLOSING_MAX: Duration = Duration::from_secs(2);
 /// The upstream's side of an upgraded connection.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    connection: Connection,
+    connection: Box<Connection>,
     websocket: bool,
 }
 
@@ -134,7 +134,7 @@ impl Way {
 }
 
 impl Tunnel {
-    pub(super) const fn new(connection: Connection, websocket: bool) -> Self {
+    pub(super) const fn new(connection: Box<Connection>, websocket: bool) -> Self {
         Self {
             connection,
             websocket,
