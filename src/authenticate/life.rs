@@ -7,6 +7,7 @@ use super::Principal;
 use super::error::AuthenticationError;
 use super::principal::Verified;
 use crate::clock::{Clock, UnixTime};
+use crate::http::BodyError;
 use crate::policy::Issuer;
 use crate::revocation::{Revocations, Revoked};
 
@@ -28,6 +29,15 @@ impl From<Ended> for AuthenticationError {
         match ended {
             Ended::Revoked(revoked) => Self::Revoked(revoked),
             Ended::Expired(at) => Self::Expired { at },
+        }
+    }
+}
+
+impl From<&Ended> for BodyError {
+    fn from(ended: &Ended) -> Self {
+        match ended {
+            Ended::Revoked(_) => Self::Revoked,
+            Ended::Expired(_) => Self::Expired,
         }
     }
 }

@@ -11,9 +11,7 @@ use super::*;
 use crate::develop::DevelopmentKey;
 use crate::keys::{KeySet, jwks};
 use crate::oauth::AlgorithmSet;
-use crate::policy::{
-    Authorization, Disclosure, Issuer, IssuerId, RouteTable, Rule, Trust, TrustedIssuer, UpstreamId,
-};
+use crate::policy::{Issuer, IssuerId, RouteTable, Trust, TrustedIssuer};
 use crate::revocation::{Kind, Revocation, Selector};
 
 const NOW: i64 = 1_795_532_645;
@@ -57,26 +55,7 @@ fn issuer(name: &str, issuer: &str) -> Arc<Issuer> {
 }
 
 fn route(trusts: Vec<Trust>) -> Route {
-    Route {
-        name: "r".into(),
-        index: 0,
-        upstream: UpstreamId(0),
-        access: Access::Token(trusts),
-        rules: vec![Rule::default()],
-        authorization: Authorization::Forward,
-        disclosure: Disclosure::Full,
-        encoded_slashes: false,
-        end_streams: true,
-        upgrades: Vec::new(),
-        token_from: vec![crate::policy::TokenPlace::Header],
-        strip_prefix: None,
-        response_headers: Default::default(),
-        limit: None,
-        revocations_required: false,
-        introspection: None,
-        identity: vec![],
-        cors: None,
-    }
+    Route::of_a_test("r", 0, Access::Token(trusts))
 }
 
 fn trust(issuer: usize, audience: &str) -> Trust {

@@ -45,15 +45,14 @@ pub(super) async fn attempt(
     now: Instant,
 ) -> Result<Answer, Failure> {
     match pool.lease(now).await {
-        Err(error) => Err(Failure {
-            error,
-            // Nothing was sent.
-            again: true,
-            blame: match error {
+        Err(error) => {
+            let blame = match error {
                 ForwardError::Overloaded => Blame::Busy,
                 _ => Blame::Server,
-            },
-        }),
+            };
+            // Nothing was sent.
+            Err(Failure::of(error, true, blame))
+        }
         Ok(Lease::Http1(connection)) => over_http1(pool, connection, outgoing, load, now).await,
         // Large, and not the usual way: what is never polled would be moved with every request.
         Ok(Lease::Http2(lease, slot)) => {
@@ -104,6 +103,7 @@ async fn over_http1(
     now: Instant,
 ) -> Result<Answer, Failure> {
     if outgoing.is_grpc {
+        Pool::keep(connection);
         return Err(Failure::of(ForwardError::NeedsHttp2, false, Blame::Nobody));
     }
     let upstream = pool.upstream();

@@ -1,9 +1,11 @@
 //! From the permit to the upstream's response, streamed both ways.
 //!
-//! Nothing comes here without a [`Permit`]. The upstream speaks HTTP/1.1 through a client of our
-//! own (`http1/`): it writes a request in one call, reads a small response in one, keeps no task a
-//! connection, and refuses a response that could be framed in more than one way. hyper's client
-//! costs 2.6 µs more a request and reads more than it should.
+//! Nothing comes here without a [`Permit`]. A server is chosen (`balance`, `health`), a connection to it
+//! leased (`pool`, `stream`), and the request sent by the protocol that it speaks (`attempt`). HTTP/1.1
+//! goes through a client of our own (`http1/`): it writes a request in one call, reads a small response
+//! in one, keeps no task a connection, and refuses a response that could be framed in more than one way.
+//! hyper's client costs 2.6 µs more a request and reads more than it should; HTTP/2 is hyper's
+//! (`http2/`). What is upgraded goes on in `tunnel/`.
 
 mod attempt;
 mod balance;
@@ -194,11 +196,10 @@ impl Outgoing<'_> {
             .is_some_and(|(upgrade, _)| upgrade.of_stream)
     }
 
-    /// The protocols that a client offers beside its token, where that is among them.
-    fn protocols_left(&self) -> Option<String> {
-        let moved = self.moved.as_ref()?;
-        (moved.from == TokenPlace::WebSocketProtocol)
-            .then(|| extract::protocols_beside_token(self.headers))
+    /// Whether the token is among the protocols that the client offers.
+    fn offers_token(&self) -> bool {
+        let moved = self.moved.as_ref();
+        moved.is_some_and(|moved| moved.from == TokenPlace::WebSocketProtocol)
     }
 
     /// The key of a handshake that is ours.
@@ -213,8 +214,7 @@ impl Outgoing<'_> {
     fn finished(&self, answer: Answer) -> Result<(Response<Body>, Option<Tunnel>), ForwardError> {
         match answer {
             Answer::Response(mut response) => {
-                let of_stream = self.upgrade.as_ref().is_some_and(|(it, _)| it.of_stream);
-                if of_stream && response.status().is_success() {
+                if self.makes_key() && response.status().is_success() {
                     // To its client that would mean that the stream is upgraded.
                     return Err(ForwardError::Invalid("it does not switch protocols"));
                 }

@@ -168,12 +168,7 @@ fn fields(outgoing: &Outgoing<'_>, mut field: impl FnMut(&[u8], &[u8])) {
         if *name == header::SEC_WEBSOCKET_KEY && outgoing.makes_key() {
             continue;
         }
-        if *name == header::SEC_WEBSOCKET_PROTOCOL
-            && let Some(rest) = outgoing.protocols_left()
-        {
-            if !rest.is_empty() {
-                field(name.as_str().as_bytes(), rest.as_bytes());
-            }
+        if *name == header::SEC_WEBSOCKET_PROTOCOL && outgoing.offers_token() {
             continue;
         }
         if *name == header::COOKIE && outgoing.version == Version::HTTP_2 {
@@ -184,6 +179,12 @@ fn fields(outgoing: &Outgoing<'_>, mut field: impl FnMut(&[u8], &[u8])) {
     }
     if cookies > 0 {
         field(b"cookie", &cookie(headers));
+    }
+    if outgoing.offers_token() {
+        let rest = extract::protocols_beside_token(headers);
+        if !rest.is_empty() {
+            field(b"sec-websocket-protocol", rest.as_bytes());
+        }
     }
     if let Some(moved) = &outgoing.moved
         && !outgoing.strips_authorization()
@@ -323,7 +324,7 @@ pub(super) fn switched(
     headers.remove(header::TRANSFER_ENCODING);
     let mut response = response.map(|()| Body::Empty);
     finish_response(&mut response, outgoing);
-    if outgoing.protocols_left().is_some() {
+    if outgoing.offers_token() {
         // A browser wants one of those that it offered.
         let chosen = HeaderValue::from_static(extract::BEARER_PROTOCOL);
         let headers = response.headers_mut();

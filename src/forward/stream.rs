@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::{Server, Upstream, UpstreamProtocol};
+use crate::http::deadline::keepalive;
 
 /// A connected stream.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ impl Stream {
         };
         // Requests are written whole; waiting for more would only add delay.
         let _ = stream.set_nodelay(true);
+        let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive());
         match (&upstream.tls, &server.tls_name) {
             (Some(tls), Some(name)) => {
                 let stream = tls.0.connect(name.clone(), stream).await?;

@@ -4,8 +4,9 @@
 //! A revocation ends everything. The token's own expiry ends what has no end of its own: event streams
 //! and gRPC calls; an ordinary body that has begun is finished.
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
+
+use crate::http::headers::media_type;
 
 /// What kind of body it is, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +22,14 @@ pub(super) enum StreamKind {
 
 impl StreamKind {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let kind = value.unwrap_or_default().split(|byte| *byte == b';').next();
-        let kind = kind.unwrap_or_default().trim_ascii().to_ascii_lowercase();
-        match kind.as_slice() {
-            b"text/event-stream" => Self::Events,
-            b"application/grpc" => Self::Grpc,
-            // gRPC-Web has its trailers in the body.
-            _ if kind.starts_with(b"application/grpc+") => Self::Grpc,
+        const GRPC: &[u8] = b"application/grpc";
+        let kind = media_type(headers);
+        if kind.eq_ignore_ascii_case(b"text/event-stream") {
+            return Self::Events;
+        }
+        // gRPC-Web, `application/grpc-web`, has its trailers in the body.
+        match kind.split_at_checked(GRPC.len()) {
+            Some((grpc, [] | [b'+', ..])) if grpc.eq_ignore_ascii_case(GRPC) => Self::Grpc,
             _ => Self::Ordinary,
         }
     }

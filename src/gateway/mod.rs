@@ -239,13 +239,13 @@ impl Gateway {
         };
         match forwarded {
             Ok(forwarded) => {
+                let status = forwarded.response.status().as_u16();
+                recorder.exchange.upstream =
+                    notes(Some(status), forwarded.upstream_took, forwarded.retries);
                 // What was not yet said is not for its holder any more.
                 if let Some(ended) = recorder.revoked_meanwhile(route) {
                     return Err(recorder.ended(ended));
                 }
-                let status = forwarded.response.status().as_u16();
-                recorder.exchange.upstream =
-                    notes(Some(status), forwarded.upstream_took, forwarded.retries);
                 progress.tunnel = forwarded.tunnel;
                 Ok(forwarded.response)
             }

@@ -9,8 +9,8 @@ use super::lifetime::StreamKind;
 use super::streamed::Streamed;
 use crate::authenticate::{AuthenticationError, CacheUse, Ended, Life, Notes, Principal};
 use crate::authorize::AuthorizationError;
-use crate::http::Body;
 use crate::http::deadline::InFlight;
+use crate::http::{Body, BodyError};
 use crate::oauth::Algorithm;
 use crate::observe::Exchange;
 use crate::observe::exchange::{CacheLabel, StreamEnd};
@@ -92,12 +92,11 @@ impl Recorder {
 
     /// A stream was ended before its end.
     pub(super) fn stream_ended(&mut self, end: StreamEnd) {
-        let cause = match end {
-            StreamEnd::Draining => "the gateway ends",
-            StreamEnd::Expired => "the token has expired meanwhile",
-            StreamEnd::Revoked => "the token was revoked meanwhile",
-        };
-        self.exchange.cause = Some(cause.to_owned());
+        self.exchange.cause = Some(match end {
+            StreamEnd::Draining => "the gateway ends".to_owned(),
+            StreamEnd::Expired => BodyError::Expired.to_string(),
+            StreamEnd::Revoked => BodyError::Revoked.to_string(),
+        });
         self.exchange.stream_ended = Some(end);
     }
 

@@ -119,17 +119,14 @@ impl Streamed {
 
     /// What its client gets at the token's end.
     fn last(&mut self, ended: &Ended) -> Option<Result<Frame<Bytes>, BodyError>> {
-        let (error, end) = match ended {
-            Ended::Revoked(_) => (BodyError::Revoked, StreamEnd::Revoked),
-            Ended::Expired(_) => (BodyError::Expired, StreamEnd::Expired),
-        };
+        let end = StreamEnd::from(ended);
         self.life = None;
         self.recorder.stream_ended(end);
         match self.kind {
             StreamKind::Grpc => Some(Ok(Frame::trailers(grpc::trailers(end.reason())))),
             StreamKind::Events if self.endless && end == StreamEnd::Expired => None,
             // It must not be taken for whole.
-            _ => Some(Err(error)),
+            _ => Some(Err(ended.into())),
         }
     }
 }
@@ -157,24 +154,27 @@ impl HttpBody for Streamed {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        let shared = Arc::clone(&self.shared);
+        let Self { shared, life, .. } = &mut *self;
         let mut state = shared.state();
         let ended = state.ended.take();
-        if let Some(ended) = ended.or_else(|| self.life.as_ref()?.is_over()) {
+        if let Some(ended) = ended.or_else(|| life.as_ref()?.is_over()) {
             state.body = Body::Empty;
             drop(state);
             return Poll::Ready(self.last(&ended));
         }
         let mut poll = Pin::new(&mut state.body).poll_frame(context);
         if poll.is_pending() {
-            state.waker = Some(context.waker().clone());
+            match &mut state.waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                none => *none = Some(context.waker().clone()),
+            }
         }
         let goes_on = !state.body.is_end_stream();
         drop(state);
         if poll.is_ready() {
             self.waiting_since = None;
         } else if self.poll_gap(context).is_ready() {
-            shared.state().body = Body::Empty;
+            self.shared.state().body = Body::Empty;
             poll = Poll::Ready(Some(Err(BodyError::UpstreamStalled)));
         }
         if goes_on {

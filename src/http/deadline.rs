@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -20,6 +21,15 @@ use tokio::time::{Instant, Sleep};
 /// says that there is room only when a good part of its buffer is free, and a slow reader needs time
 /// for that.
 const STUCK_MAX: Duration = Duration::from_secs(300);
+
+/// A peer that is gone without a word is found out within two minutes, also where nothing is to be sent:
+/// a quiet event stream or WebSocket has no other limit.
+pub(crate) const fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4)
+}
 
 /// A timer that costs nothing while deadlines only move on.
 ///

@@ -21,17 +21,24 @@ pub(crate) fn ends_here(name: &HeaderName) -> bool {
     )
 }
 
+/// Whether a list field has this option, in any case.
+pub(crate) fn has_option(headers: &HeaderMap, name: HeaderName, option: &str) -> bool {
+    let values = headers.get_all(name).iter();
+    values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+}
+
 /// Whether `Connection` names this field.
 pub(crate) fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|option| {
-            option
-                .trim_ascii()
-                .eq_ignore_ascii_case(name.as_str().as_bytes())
-        })
+    has_option(headers, header::CONNECTION, name.as_str())
+}
+
+/// The media type of a message without its parameters, as it was written; empty where there is none.
+pub(crate) fn media_type(headers: &HeaderMap) -> &[u8] {
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let kind = value.unwrap_or_default().split(|byte| *byte == b';').next();
+    kind.unwrap_or_default().trim_ascii()
 }
 
 /// Fields that cannot be taken away by naming them in `Connection`: they are for the upstream.

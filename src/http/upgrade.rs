@@ -6,6 +6,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Version};
 use hyper::ext::Protocol;
 
+use super::headers::has_option;
+
 /// The protocol of WebSockets (RFC 6455).
 pub(crate) const WEBSOCKET: &str = "websocket";
 /// The longest name of a protocol.
@@ -45,7 +47,7 @@ pub(crate) fn asked(parts: &mut Parts, has_body: bool) -> Option<Upgrade> {
     let is_asked = parts.version == Version::HTTP_11
         && parts.method == Method::GET
         && !has_body
-        && has_option(headers, &CONNECTION, "upgrade");
+        && has_option(headers, CONNECTION, "upgrade");
     is_asked.then_some(Upgrade {
         protocol,
         of_stream: false,
@@ -66,14 +68,6 @@ pub(crate) fn one(headers: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
 pub(crate) fn is_protocol(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+/".contains(&byte);
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.bytes().all(plain)
-}
-
-/// Whether a list field has this option.
-pub(crate) fn has_option(headers: &HeaderMap, name: &HeaderName, option: &str) -> bool {
-    let values = headers.get_all(name).iter();
-    values
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|part| part.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
 }
 
 #[cfg(test)]

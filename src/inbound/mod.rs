@@ -26,7 +26,7 @@ use crate::authenticate::Authenticator;
 use crate::clock::UnixTime;
 use crate::http::Body;
 use crate::http::body::LimitedBody;
-use crate::http::form;
+use crate::http::{form, headers};
 use crate::limit::{Buckets, Quota};
 use crate::observe::Audit;
 use crate::observe::audit::{AdminEvent, SelectorNotes};
@@ -194,12 +194,7 @@ pub(crate) async fn whole(body: LimitedBody) -> Option<Bytes> {
 impl Received<'_> {
     /// Whether the body is of this media type.
     fn is(&self, media_type: &str) -> bool {
-        let value = self.parts.headers.get(CONTENT_TYPE);
-        let value = value.map(HeaderValue::as_bytes).unwrap_or_default();
-        let kind = value.split(|byte| *byte == b';').next();
-        kind.unwrap_or_default()
-            .trim_ascii()
-            .eq_ignore_ascii_case(media_type.as_bytes())
+        headers::media_type(&self.parts.headers).eq_ignore_ascii_case(media_type.as_bytes())
     }
 
     /// The fields of a form.

@@ -16,6 +16,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::http::deadline::keepalive;
+
 /// Connections that the kernel completes before they are accepted.
 const BACKLOG: i32 = 4096;
 /// The pause after the system had no descriptor left.
@@ -36,6 +38,8 @@ pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net
             None => address,
         };
         let socket = socket(address, true)?;
+        // What is accepted has it from here, without a call of its own.
+        socket.set_tcp_keepalive(&keepalive())?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         sockets.push(socket.into());
@@ -95,4 +99,24 @@ pub(crate) async fn accept(
         Poll::Ready(())
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_accepted_finds_out_peers_that_are_gone() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = bind(address, 1).expect("a socket").pop().expect("one");
+        let listener = TcpListener::from_std(socket).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (accepted, _) = accepted.expect("a connection");
+        let accepted = socket2::SockRef::from(&accepted);
+        assert!(accepted.keepalive().expect("an option"));
+        let time = accepted.tcp_keepalive_time().expect("an option");
+        assert_eq!(time, Duration::from_secs(60));
+        drop(client);
+    }
 }

@@ -182,3 +182,30 @@ impl Route {
         }
     }
 }
+
+#[cfg(test)]
+impl Route {
+    /// One with the defaults of the configuration.
+    pub(crate) fn of_a_test(name: &str, index: usize, access: Access) -> Self {
+        Self {
+            name: name.into(),
+            index,
+            upstream: UpstreamId(0),
+            access,
+            introspection: None,
+            rules: vec![Rule::default()],
+            authorization: Authorization::Forward,
+            disclosure: Disclosure::Full,
+            encoded_slashes: false,
+            token_from: vec![TokenPlace::Header],
+            strip_prefix: None,
+            response_headers: ResponseHeaders::default(),
+            limit: None,
+            upgrades: Vec::new(),
+            end_streams: true,
+            revocations_required: false,
+            identity: Vec::new(),
+            cors: None,
+        }
+    }
+}

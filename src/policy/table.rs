@@ -166,30 +166,15 @@ impl Paths {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Access, Authorization, Disclosure, UpstreamId};
+    use crate::policy::Access;
 
     fn placement(index: usize, host: &str, path: &str) -> Placement {
         Placement {
-            route: Arc::new(Route {
-                name: format!("{host}{path}").into(),
+            route: Arc::new(Route::of_a_test(
+                &format!("{host}{path}"),
                 index,
-                upstream: UpstreamId(0),
-                access: Access::Open,
-                introspection: None,
-                rules: vec![],
-                authorization: Authorization::Forward,
-                disclosure: Disclosure::Full,
-                encoded_slashes: false,
-                end_streams: true,
-                upgrades: Vec::new(),
-                token_from: vec![crate::policy::TokenPlace::Header],
-                strip_prefix: None,
-                response_headers: Default::default(),
-                limit: None,
-                revocations_required: false,
-                identity: vec![],
-                cors: None,
-            }),
+                Access::Open,
+            )),
             listeners: vec![ListenerId(0)],
             hosts: host.parse().into_iter().collect(),
             path: path.parse().expect("a path"),

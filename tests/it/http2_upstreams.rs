@@ -1,6 +1,7 @@
 //! Upstreams that speak HTTP/2: gRPC in all its shapes, connections that requests share, and faults.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -276,34 +278,42 @@ fn by_hand(allowed: u8, does: fn(usize, u32) -> Vec<u8>) -> (u16, Arc<AtomicUsiz
             let Ok((mut stream, _)) = listener.accept().await else {
                 return;
             };
-            let counted = Arc::clone(&counted);
+            let (counted, allowed) = (Arc::clone(&counted), allowed);
             tokio::spawn(async move {
-                let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, allowed];
-                stream.write_all(&settings).await.ok()?;
-                let mut preface = [0; 24];
-                stream.read_exact(&mut preface).await.ok()?;
-                loop {
-                    let mut head = [0; 9];
-                    stream.read_exact(&mut head).await.ok()?;
-                    let [a, b, c, kind, flags, id @ ..] = head;
-                    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-                    stream.read_exact(&mut payload).await.ok()?;
-                    let answer = match (kind, flags) {
-                        (1, _) => {
-                            counted.fetch_add(1, Ordering::SeqCst);
-                            does(connection, u32::from_be_bytes(id))
-                        }
-                        (4, 0) => vec![0, 0, 0, 4, 1, 0, 0, 0, 0],
-                        _ => Vec::new(),
-                    };
-                    stream.write_all(&answer).await.ok()?;
-                }
-                #[allow(unreachable_code, reason = "it says what `?` gives")]
-                Some(())
+                let counts = |stream| {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    does(connection, stream)
+                };
+                speak(&mut stream, allowed, counts).await
             });
         }
     });
     (port, requests, runtime)
+}
+
+/// One connection of it, to its end.
+async fn speak(
+    stream: &mut TcpStream,
+    allowed: u8,
+    does: impl Fn(u32) -> Vec<u8>,
+) -> io::Result<Infallible> {
+    let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, allowed];
+    stream.write_all(&settings).await?;
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let [a, b, c, kind, flags, id @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        stream.read_exact(&mut payload).await?;
+        let answer = match (kind, flags) {
+            (1, _) => does(u32::from_be_bytes(id)),
+            (4, 0) => vec![0, 0, 0, 4, 1, 0, 0, 0, 0],
+            _ => Vec::new(),
+        };
+        stream.write_all(&answer).await?;
+    }
 }
 
 /// `:status: 200` and the end of a stream.

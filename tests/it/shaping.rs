@@ -127,7 +127,7 @@ fn a_browser_offers_its_token_among_the_protocols_of_a_websocket() {
     block_on(async {
         let mut stream = tls(gateway.address(), "http/1.1").await;
         let request = format!(
-            "GET /orders/1 HTTP/1.1\r\nhost: api.test\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: chat, bearer, {token}\r\n\r\n"
+            "GET /orders/1 HTTP/1.1\r\nhost: api.test\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: chat, bearer, {token}\r\nsec-websocket-protocol: v2\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await.expect("room");
         let mut head = Vec::new();
@@ -140,8 +140,9 @@ fn a_browser_offers_its_token_among_the_protocols_of_a_websocket() {
         );
     });
     let seen = upstream.seen().concat();
+    assert_eq!(seen.matches("sec-websocket-protocol").count(), 1, "{seen}");
     assert!(
-        seen.contains("\r\nsec-websocket-protocol: chat\r\n"),
+        seen.contains("\r\nsec-websocket-protocol: chat, v2\r\n"),
         "{seen}"
     );
     assert!(

@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::framing::Decoder;
 use crate::forward::ForwardError;
+use crate::http::headers::has_option;
 
 /// The largest head of a response.
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -97,7 +98,7 @@ fn read_one(incoming: &mut BytesMut, method: &Method) -> Result<Option<Head>, Fo
     one_length(&mut headers, status);
     let decoder = decoder(status, &headers, method, http11)?;
     let keep_alive = http11
-        && !has_token(&headers, header::CONNECTION, b"close")
+        && !has_option(&headers, header::CONNECTION, "close")
         && decoder != Decoder::UntilClose;
     let mut response = Response::new(());
     *response.status_mut() = status;
@@ -107,14 +108,6 @@ fn read_one(incoming: &mut BytesMut, method: &Method) -> Result<Option<Head>, Fo
         decoder,
         keep_alive,
     }))
-}
-
-fn has_token(headers: &HeaderMap, name: HeaderName, token: &[u8]) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 /// RFC 9112 section 6.3, in its order.

@@ -113,7 +113,7 @@ impl HttpBody for Upload {
         loop {
             if let Some(ended) = life.as_ref().and_then(Life::is_over) {
                 *body = None;
-                return Poll::Ready(Some(Err(error_of(&ended))));
+                return Poll::Ready(Some(Err(BodyError::from(&ended))));
             }
             let poll = Pin::new(&mut *inner).poll_frame(context);
             progress.waiting.store(poll.is_pending(), Ordering::Relaxed);
@@ -123,7 +123,7 @@ impl HttpBody for Upload {
                 let end = end.get_or_insert_with(|| Box::pin(life.clone().over()));
                 let ended = ready!(end.as_mut().poll(context));
                 *body = None;
-                return Poll::Ready(Some(Err(error_of(&ended))));
+                return Poll::Ready(Some(Err(BodyError::from(&ended))));
             }
             let frame = ready!(poll);
             progress.note();
@@ -148,14 +148,6 @@ impl HttpBody for Upload {
             Some(body) => body.size_hint(),
             None => SizeHint::with_exact(0),
         }
-    }
-}
-
-/// What ends an upload whose token has ended.
-const fn error_of(ended: &Ended) -> BodyError {
-    match ended {
-        Ended::Revoked(_) => BodyError::Revoked,
-        Ended::Expired(_) => BodyError::Expired,
     }
 }
 

@@ -66,14 +66,14 @@ struct Shared {
 #[derive(Debug)]
 pub(super) struct Lease {
     sender: SendRequest<Upload>,
-    pub(super) place: Place,
+    place: Place,
     /// Of a connection that was opened for it.
     pub(super) fresh: bool,
 }
 
 /// One of a connection's streams.
 #[derive(Debug)]
-pub(super) struct Place {
+struct Place {
     streams: Arc<AtomicUsize>,
     idle_since: Arc<Mutex<Instant>>,
     spent: Arc<AtomicBool>,

@@ -7,7 +7,7 @@ mod shown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{ETAG, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{ACTOR, Admin, Answer, json, problem, text};
 use crate::control::revocations;
 use crate::http::form::fields;
+use crate::http::headers::media_type;
 use crate::observe::audit::{AdminEvent, SelectorNotes};
 use crate::revocation::{Added, Feed, Kind, Revocation, Revocations, StoreError};
 use shown::Shown;
@@ -203,12 +204,7 @@ async fn remove(admin: &Admin, id: &str) -> Result<Answer, Answer> {
 }
 
 async fn add(admin: &Admin, headers: &HeaderMap, body: &[u8]) -> Result<Answer, Answer> {
-    let is_json = headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let kind = value.as_bytes().split(|byte| *byte == b';').next();
-        let kind = kind.unwrap_or_default().trim_ascii();
-        kind.eq_ignore_ascii_case(b"application/json")
-    });
-    if !is_json {
+    if !media_type(headers).eq_ignore_ascii_case(b"application/json") {
         let detail = "send Content-Type: application/json";
         return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
