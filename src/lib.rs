@@ -34,11 +34,11 @@
 //!    start.
 //! 3. The key decides the algorithm; the token's header may only agree. The issuer comes first,
 //!    then `kid` within that issuer.
-//! 4. A request sees one [`policy::Policy`], loaded once; it looks again only when it waited for a
-//!    key.
-//! 5. One writer, [`control`], publishes policies; readers never lock.
+//! 4. A request sees one [`policy::Policy`], loaded once; only an issuer's keys are asked for at the
+//!    moment that they are needed.
+//! 5. One writer, [`control`], publishes policies and keys; readers never lock.
 //! 6. Only [`develop`] and the tests know jsonwebtoken, only `keys/verification_key.rs` verifies
-//!    signatures, only `policy/store.rs` knows arc-swap, only `observe/metrics` prometheus, only
+//!    signatures, only `published.rs` knows arc-swap, only `observe/metrics` prometheus, only
 //!    `clock.rs` the wall clock, only [`reject`] makes refusals, only `config/keys.rs` the file's
 //!    keys.
 //! 7. Raw tokens, claim values and keys never reach logs, labels or errors.
@@ -60,6 +60,7 @@
 pub mod clock;
 #[cfg(test)]
 mod fuzz;
+mod published;
 mod secret;
 
 mod http;

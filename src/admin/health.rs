@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use http::StatusCode;
 
 use super::{Admin, Answer, text};
-use crate::control::SourceKind;
+use crate::control::{Active, SourceKind};
 
 /// Ready: not draining, and the keys of every issuer are there. An issuer whose keys are fetched on
 /// demand, or that is asked about each token, keeps nobody waiting.
 pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
-    let policy = admin.gateway.policy.load();
+    let active = admin.active.load();
+    let policy = &active.setup.policy;
     let mut page = String::new();
     let mut all = true;
     let mut line = |good: bool, what: &str| {
@@ -18,7 +19,16 @@ pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
         // Writing to a string does not fail.
         let _ = writeln!(page, "[{}] {what}", if good { "ok" } else { "fail" });
     };
-    line(!*admin.draining.borrow(), "not shutting down");
+    line(!*admin.ending.borrow(), "not shutting down");
+    let reloaded = admin.reloaded.last();
+    let mut serves = format!(
+        "configuration {}, since {}",
+        active.setup.digest, reloaded.at
+    );
+    if let Some((at, why)) = reloaded.failed {
+        let _ = write!(serves, "; a reload failed at {at}: {why}");
+    }
+    line(true, &serves);
     let mut list = match admin.revocations.has_lost() {
         false => format!("revocations: {}", admin.revocations.len()),
         true => "revocations: a list of revocations was lost; see `bearward revocations list`"
@@ -46,14 +56,15 @@ pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
         // nobody from serving.
         line(feed.was_tried(), &format!("feed of revocations: {how}"));
     }
-    for (name, well, all) in servers(admin) {
+    for (name, well, all) in servers(&active) {
         // A gateway without servers still judges, and says so to whoever asks.
         line(
             true,
             &format!("upstream {name}: {well} of {all} servers get requests"),
         );
     }
-    for ((status, introspection), issuer) in admin.issuers.iter().zip(policy.issuers()) {
+    for issuer in &active.issuers {
+        let (status, introspection) = (&issuer.status, &issuer.introspection);
         let name = &status.name;
         if status.source == SourceKind::Introspection {
             let how = match (introspection.failure(), introspection.answered()) {
@@ -64,7 +75,12 @@ pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
             line(true, &format!("introspection of issuer {name}: {how}"));
             continue;
         }
-        let keys = issuer.keys.as_ref().map(|keys| keys.len().to_string());
+        let keys = issuer
+            .trusted()
+            .keys()
+            .set
+            .as_ref()
+            .map(|keys| keys.len().to_string());
         let mut what = format!(
             "keys of issuer {name}: {}",
             keys.as_deref().unwrap_or("none")
@@ -91,15 +107,11 @@ pub(super) fn ready(admin: &Admin, verbose: bool) -> Answer {
 }
 
 /// Of each upstream with several servers: how many of them get requests, and how many there are.
-fn servers(admin: &Admin) -> Vec<(&str, usize, usize)> {
+fn servers(active: &Active) -> Vec<(&str, usize, usize)> {
     let now = tokio::time::Instant::now();
     let mut counted: Vec<(&str, usize, usize)> = Vec::new();
-    for (upstream, server, _) in admin
-        .lanes
-        .first()
-        .into_iter()
-        .flat_map(|it| it.pools.open())
-    {
+    let lane = active.lanes.first();
+    for (upstream, server, _) in lane.into_iter().flat_map(|it| it.pools.open()) {
         let well = usize::from(server.health.is_well(now));
         match counted.last_mut() {
             Some((name, wells, all)) if *name == &*upstream.name => {

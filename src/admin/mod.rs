@@ -23,13 +23,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::control::{IntrospectionStatus, KeyStatus, Orders};
-use crate::gateway::{Gateway, Lane};
+use crate::control::{Active, ReloadStatus, Reloads};
+use crate::gateway::Gateway;
 use crate::listen::admission::Admission;
 use crate::observe::Metrics;
+use crate::policy::Policy;
+use crate::published::Published;
 use crate::revocation::Revocations;
-use crate::secret::Secret;
-use crate::worker::Listener;
 
 /// Connections at once, on each address.
 const CONNECTIONS_MAX: usize = 256;
@@ -44,18 +44,15 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// What the admin side can see and change.
 pub(crate) struct Admin {
     pub(crate) gateway: Arc<Gateway>,
+    /// What serves now.
+    pub(crate) active: Arc<Published<Active>>,
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) listeners: Vec<Arc<Listener>>,
-    pub(crate) lanes: Vec<Arc<Lane>>,
-    /// By their places in the policy.
-    pub(crate) issuers: Vec<(Arc<KeyStatus>, Arc<IntrospectionStatus>)>,
-    pub(crate) orders: Orders,
+    pub(crate) reloads: Reloads,
+    pub(crate) reloaded: Arc<ReloadStatus>,
     /// This run of the process, for names that must not repeat.
     pub(crate) run: uuid::Uuid,
-    pub(crate) token: Secret,
-    pub(crate) allowed_hosts: Vec<String>,
-    pub(crate) draining: tokio::sync::watch::Receiver<bool>,
+    pub(crate) ending: tokio::sync::watch::Receiver<bool>,
 }
 
 /// What one address serves.
@@ -151,13 +148,18 @@ async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Answ
 }
 
 impl Admin {
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.active.look().setup.policy)
+    }
+
     /// Refuses what a foreign page could send through an operator's browser.
     fn guard_origin(&self, headers: &http::HeaderMap) -> Result<(), Box<Answer>> {
         let host = headers
             .get(HOST)
             .and_then(|host| Authority::try_from(host.as_bytes()).ok())
             .map(|authority| authority.host().to_ascii_lowercase());
-        let allowed = |host: &str| self.allowed_hosts.iter().any(|allowed| allowed == host);
+        let active = self.active.load();
+        let allowed = |host: &str| active.allowed_hosts.iter().any(|allowed| allowed == host);
         if !host.is_some_and(|host| allowed(&host)) {
             return Err(Box::new(problem(
                 StatusCode::MISDIRECTED_REQUEST,
@@ -186,7 +188,7 @@ impl Admin {
         headers
             .get(AUTHORIZATION)
             .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
-            .is_some_and(|token| self.token.matches(token))
+            .is_some_and(|token| self.active.look().admin_token.matches(token))
     }
 }
 

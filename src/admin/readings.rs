@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Admin;
-use crate::control::{FetchError, SourceKind};
+use crate::control::{Active, FetchError, SourceKind};
 use crate::http::serve::ProtocolError;
 use crate::observe::Readings;
 use crate::revocation::Kind;
@@ -11,9 +11,11 @@ use crate::revocation::Kind;
 /// Reads them all.
 pub(super) fn read(admin: &Admin) -> Readings {
     let mut out = Readings::default();
+    let active = &*admin.active.load();
     cache(admin, &mut out);
-    keys(admin, &mut out);
-    listeners(admin, &mut out);
+    keys(active, &mut out);
+    listeners(active, &mut out);
+    configuration(admin, active, &mut out);
     let kinds = Kind::ALL.map(|kind| {
         (
             vec![("selector", kind.name())],
@@ -23,7 +25,7 @@ pub(super) fn read(admin: &Admin) -> Readings {
     out.gauges("bearward_revocations", "Revocations that stand.", kinds);
     feed(admin, &mut out);
     let mut open = std::collections::BTreeMap::new();
-    for lane in &admin.lanes {
+    for lane in &active.lanes {
         for (upstream, server, count) in lane.pools.open() {
             *open.entry((&*upstream.name, &*server.label)).or_insert(0) += count as u64;
         }
@@ -42,7 +44,7 @@ pub(super) fn read(admin: &Admin) -> Readings {
     out.gauges(
         "bearward_upstream_healthy",
         "Whether a server gets requests: it answers, and its probes are good.",
-        admin.lanes.first().into_iter().flat_map(|lane| {
+        active.lanes.first().into_iter().flat_map(|lane| {
             lane.pools.open().map(|(upstream, server, _)| {
                 let labels = vec![("upstream", &*upstream.name), ("server", &*server.label)];
                 (labels, f64::from(u8::from(server.health.is_well(now))))
@@ -124,10 +126,9 @@ fn cache(admin: &Admin, out: &mut Readings) {
     );
 }
 
-fn keys(admin: &Admin, out: &mut Readings) {
-    let policy = admin.gateway.policy.load();
+fn keys(active: &Active, out: &mut Readings) {
     let kept = || {
-        let statuses = admin.issuers.iter().map(|(status, _)| status);
+        let statuses = active.issuers.iter().map(|issuer| &issuer.status);
         statuses.filter(|status| status.source.is_kept())
     };
     out.counters(
@@ -164,12 +165,15 @@ fn keys(admin: &Admin, out: &mut Readings) {
     out.gauges(
         "bearward_jwks_keys",
         "Keys in use.",
-        policy
+        active
+            .setup
+            .policy
             .issuers()
             .iter()
             .filter(|issuer| issuer.rules.introspection.is_none())
             .map(|issuer| {
-                let keys = issuer.keys.as_ref().map_or(0, |keys| keys.len() as u64);
+                let keys = issuer.keys();
+                let keys = keys.set.as_ref().map_or(0, |keys| keys.len() as u64);
                 (vec![("issuer", &*issuer.rules.name)], float(keys))
             }),
     );
@@ -197,10 +201,11 @@ fn keys(admin: &Admin, out: &mut Readings) {
             Some((vec![("issuer", &*status.name)], offset as f64))
         }),
     );
-    let asked = admin
+    let issuers = active
         .issuers
         .iter()
-        .filter(|(status, _)| status.source == SourceKind::Introspection);
+        .map(|it| (&it.status, &it.introspection));
+    let asked = issuers.filter(|(status, _)| status.source == SourceKind::Introspection);
     out.histograms(
         "bearward_introspection_duration_seconds",
         "How long questions about opaque tokens took.",
@@ -220,12 +225,30 @@ fn keys(admin: &Admin, out: &mut Readings) {
     );
 }
 
-fn listeners(admin: &Admin, out: &mut Readings) {
+/// Which configuration serves, and how the last reload went.
+fn configuration(admin: &Admin, active: &Active, out: &mut Readings) {
+    let last = admin.reloaded.last();
+    out.gauges(
+        "bearward_config_last_reload_successful",
+        "Whether the last reload, or the start, was taken.",
+        [(vec![], f64::from(u8::from(last.failed.is_none())))],
+    );
+    out.gauges(
+        "bearward_config_last_reload_timestamp_seconds",
+        "Since when the configuration serves.",
+        [(vec![], last.at.as_secs_f64())],
+    );
+    out.gauges(
+        "bearward_config_info",
+        "The configuration that serves, by the digest of its file.",
+        [(vec![("digest", &*active.setup.digest)], 1.0)],
+    );
+}
+
+fn listeners(active: &Active, out: &mut Readings) {
     let listeners = || {
-        admin
-            .listeners
-            .iter()
-            .map(|listener| (&*listener.front.name, listener))
+        let all = active.listeners();
+        all.map(|listener| (&*listener.front.name, listener))
     };
     out.gauges(
         "bearward_connections",

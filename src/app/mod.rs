@@ -4,7 +4,6 @@
 //! folder is written to, the admin token is there. Then the workers start, each with its own
 //! sockets and pools, and one thread for control and admin.
 
-mod parts;
 mod state;
 
 use std::collections::BTreeMap;
@@ -16,25 +15,25 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::{self, Admin, Scope};
 use crate::authenticate::{Authenticator, IntrospectionRequests, TokenCache};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{self, WatchedCertificates};
-use crate::forward::Pools;
-use crate::gateway::{Gateway, Lane};
+use crate::control::{
+    self, Active, Control, NotReloaded, ReloadParts, ReloadStatus, Reloads, Worker,
+};
+use crate::gateway::Gateway;
 use crate::inbound::Inbound;
 use crate::keys::KeyRequests;
 use crate::listen;
-use crate::observe::{Audit, Labels, Metrics};
-use crate::policy::{ListenerId, PolicyStore};
+use crate::observe::{Audit, Metrics, Names};
+use crate::published::Published;
 use crate::revocation::Kind;
-use crate::secret::Secret;
 use crate::worker::{self, Drain};
 
-pub(crate) use parts::policy;
+pub use crate::control::PrepareError;
 
 /// A request waits at most this long for its issuer: for a key that it may just have published, or
 /// for its word about an opaque token.
@@ -43,19 +42,15 @@ const ISSUER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// What control is doing with the disk may take this long at the end.
 const CONTROL_END_MAX: Duration = Duration::from_secs(2);
 
+/// New sockets that may wait for a worker.
+const DOORS_MAX: usize = 64;
+
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
-    #[error("{what} cannot listen on {address}: {source}")]
-    Bind {
-        /// Which listener.
-        what: String,
-        /// Where.
-        address: SocketAddr,
-        /// The system's reason.
-        source: io::Error,
-    },
+    /// The configuration cannot serve here.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
     /// The state folder cannot be used.
     #[error("the state folder {path} cannot be used: {source}")]
     State {
@@ -64,24 +59,21 @@ pub enum StartError {
         /// The system's reason.
         source: io::Error,
     },
-    /// What must not be trusted is not known.
-    #[error("{0}")]
-    Exposed(String),
     /// The system gives no random bytes, or no thread.
     #[error("the system refuses what is needed: {0}")]
     System(#[from] io::Error),
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
 }
 
 /// A gateway that runs.
 #[derive(Debug)]
 pub struct Running {
-    addresses: BTreeMap<String, SocketAddr>,
+    active: Arc<Published<Active>>,
     admin: SocketAddr,
     probes: Option<SocketAddr>,
-    admin_token: Secret,
+    reloads: Reloads,
+    /// From then on it is not ready.
+    ending: watch::Sender<bool>,
+    /// From then on nothing is accepted.
     drain: watch::Sender<bool>,
     workers: Vec<JoinHandle<io::Result<usize>>>,
     control: JoinHandle<()>,
@@ -95,14 +87,27 @@ impl Running {
     /// Where a listener listens.
     #[must_use]
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.addresses.get(listener).copied()
+        self.addresses().get(listener).copied()
     }
 
     /// Where each listener listens.
-    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.addresses
-            .iter()
-            .map(|(name, address)| (name.as_str(), *address))
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<String, SocketAddr> {
+        let doors = &self.active.load().doors;
+        let place = |door: &control::Door| (door.listener.front.name.to_string(), door.address);
+        doors.iter().map(place).collect()
+    }
+
+    /// Has the configuration's file read again, as SIGHUP does.
+    ///
+    /// # Errors
+    /// Why the configuration of before serves on.
+    pub async fn reload(&self) -> Result<(), String> {
+        let reloaded = self.reloads.ask("signal").await;
+        reloaded.map(drop).map_err(|error| match error {
+            NotReloaded::Faults(faults, _) => faults,
+            other => other.to_string(),
+        })
     }
 
     /// Where the admin listener listens.
@@ -119,14 +124,19 @@ impl Running {
 
     /// The admin token; whoever asks for it answers for where it goes.
     #[must_use]
-    pub fn admin_token(&self) -> &[u8] {
-        self.admin_token.expose()
+    pub fn admin_token(&self) -> Vec<u8> {
+        self.active.look().admin_token.expose().to_vec()
     }
 
-    /// Stops accepting, lets what runs finish within `drain_timeout`, and ends. Gives the number
-    /// of connections that were cut. Blocks.
+    /// Is not ready any more, stops accepting after `drain_delay`, lets what runs finish within
+    /// `drain_timeout`, and ends. Gives the number of connections that were cut. Blocks.
     #[must_use]
     pub fn stop(self) -> usize {
+        self.ending.send_replace(true);
+        pause(self.active.look().setup.drain_delay);
+        for door in &self.active.look().doors {
+            door.close();
+        }
         self.drain.send_replace(true);
         let mut cut = 0;
         for worker in self.workers {
@@ -138,6 +148,7 @@ impl Running {
         }
         let _ = self.stop_control.send(());
         let _ = self.control.join();
+        drop(self.active);
         // With workers and control gone nobody can queue a line any more.
         if let Some(writer) = self.audit_writer {
             let _ = writer.join();
@@ -146,187 +157,103 @@ impl Running {
     }
 }
 
-/// Starts a gateway. Audit lines go to `audit_out`.
+/// Starts a gateway. Audit lines go to `audit_out`. A reload reads `file` again.
 ///
 /// # Errors
 /// A port is taken, the state folder cannot be written, or the system refuses something.
 pub fn start(
-    mut config: Config,
+    config: Config,
+    file: Option<PathBuf>,
     clock: Arc<dyn Clock>,
     audit_out: impl Write + Send + 'static,
 ) -> Result<Running, StartError> {
     state::raise_descriptor_limit(&config);
-    let workers = config
-        .workers
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    let fixed = config.fixed.clone();
+    let one_a_core = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = fixed.workers.unwrap_or_else(one_a_core);
     let admin_token = state::admin_token(&config)?;
-    let mut sockets = Vec::new();
-    for listener in &config.listeners {
-        sockets.push(bind(
-            &format!("listener `{}`", listener.name),
-            listener.binding.0,
-            workers,
-        )?);
-    }
-    let mut admin_socket = bind("the admin listener", config.admin.address, 1)?;
-    let probe_socket = match config.probes {
-        Some(address) => bind("the probe address", address, 1)?.pop(),
-        None => None,
-    };
-    let admin_socket = admin_socket
-        .pop()
-        .ok_or_else(|| io::Error::other("no admin socket"))?;
-    let addresses = parts::addresses(&config.listeners, &sockets)?;
-    let public_url = config
-        .public_url
-        .clone()
-        .unwrap_or_else(|| parts::own_url(&config.listeners, &addresses));
+    let admin_socket = one_socket("the admin listener", fixed.admin_address)?;
+    let probe_socket = fixed.probes.map(|at| one_socket("the probe address", at));
+    let probe_socket = probe_socket.transpose()?;
 
-    let labels = Labels {
-        listeners: config
-            .listeners
-            .iter()
-            .map(|listener| Arc::clone(&listener.name))
-            .collect(),
-        routes: config
-            .routes
-            .iter()
-            .map(|placement| Arc::clone(&placement.route.name))
-            .collect(),
-        route_names: config.route_names,
-        issuers: config
-            .issuers
-            .iter()
-            .map(|issuer| Arc::clone(&issuer.rules.name))
-            .collect(),
-        upstreams: config
-            .upstreams
-            .iter()
-            .map(|upstream| Arc::clone(&upstream.name))
-            .collect(),
-        selectors: Kind::ALL.map(Kind::name).to_vec(),
-    };
-    let (audit, audit_writer) = Audit::start(config.audit, labels.clone(), audit_out)?;
-    let metrics = Arc::new(Metrics::new(labels, workers));
-    let state_lock = state::take_folder(&config)?;
-    let revocations = Arc::new(state::revocations(&config, clock.now())?);
-    let saved = state::saved_keys(&config)?;
-    let issuers = std::mem::take(&mut config.issuers);
-    let (issuers, orders) = control::prepare(issuers, &saved, clock.now())
-        .map_err(|error| StartError::Exposed(error.to_string()))?;
-    let (key_requests, keys_asked) = KeyRequests::channel(ISSUER_WAIT_MAX);
-    let (introspections, tokens_asked) = IntrospectionRequests::channel(ISSUER_WAIT_MAX);
+    let names = Arc::new(Names::default());
+    names.name_routes(config.route_names);
+    let audit = Audit::start(fixed.audit, config.audit, Arc::clone(&names), audit_out);
+    let (audit, audit_writer) = audit?;
     let audit = Arc::new(audit);
-    let first = policy(&config, &issuers);
+    let selectors = Kind::ALL.map(Kind::name).to_vec();
+    let metrics = Arc::new(Metrics::new(Arc::clone(&names), selectors, workers));
+    let state_lock = state::take_folder(&fixed)?;
+    let revocations = Arc::new(state::revocations(&fixed, clock.now())?);
+    let saved = state::saved_keys(&fixed)?;
+    let around = control::Around {
+        names: &names,
+        saved: &saved,
+        clock: &clock,
+        workers,
+    };
+    let prepared = control::prepare(config, &around, None)?;
+    let (key_requests, keys) = KeyRequests::channel(ISSUER_WAIT_MAX);
+    let (asking, introspections) = IntrospectionRequests::channel(ISSUER_WAIT_MAX);
+    let status = Arc::new(ReloadStatus::new(clock.now()));
+    let cache = TokenCache::new(fixed.cache);
+    let list = Arc::clone(&revocations);
     let gateway = Arc::new(Gateway {
-        inbound: Inbound::new(
-            config.revoke_endpoint,
-            &first,
-            Arc::clone(&revocations),
-            Arc::clone(&audit),
-        ),
-        policy: PolicyStore::new(first),
-        authenticator: Authenticator::new(
-            TokenCache::new(config.cache),
-            key_requests,
-            introspections,
-            Arc::clone(&revocations),
-        ),
-        site: parts::site(&public_url, config.realm.as_deref()),
-        reserved: parts::reserved(&config),
+        inbound: Inbound::new(Arc::clone(&revocations), Arc::clone(&audit)),
+        authenticator: Authenticator::new(cache, key_requests, asking, list),
         clock,
         audit,
-        problem_pages: config.problem_pages,
     });
-    let mut listeners = Vec::new();
-    let mut certificates = Vec::new();
-    for (index, mut settings) in config.listeners.into_iter().enumerate() {
-        let files = settings
-            .tls
-            .as_mut()
-            .map(|tls| std::mem::take(&mut tls.files));
-        let listener = Arc::new(parts::listener(ListenerId(index), settings)?);
-        if let (Some(files), Some(tls)) = (files, &listener.tls) {
-            certificates.push(WatchedCertificates {
-                listener: Arc::clone(&listener.front.name),
-                certificates: Arc::clone(tls.certificates()),
-                files,
-            });
-        }
-        listeners.push(listener);
-    }
-    let lanes: Vec<_> = (0..workers)
-        .map(|worker| {
-            Arc::new(Lane {
-                gateway: Arc::clone(&gateway),
-                pools: Pools::new(&config.upstreams, workers),
-                cells: metrics.worker(worker),
-            })
-        })
-        .collect();
-
+    let cells = (0..workers).map(|worker| metrics.worker(worker));
+    let lanes = control::lanes(&prepared, &gateway, cells, None);
+    let (active, doors, work) = control::commit(prepared, lanes, admin_token, None);
     let (drain, draining) = watch::channel(false);
-    let statuses = issuers
-        .iter()
-        .map(|issuer| {
-            (
-                Arc::clone(&issuer.status),
-                Arc::clone(&issuer.introspection),
-            )
-        })
-        .collect();
+    let (ending, ends) = watch::channel(false);
+    let (threads, workers) = start_workers(&active, doors, &draining)?;
+    let active = Arc::new(Published::new(active));
+    let (reloads, asked) = Reloads::channel();
     let admin = Arc::new(Admin {
         gateway: Arc::clone(&gateway),
+        active: Arc::clone(&active),
         revocations: Arc::clone(&revocations),
         metrics,
-        listeners: listeners.clone(),
-        lanes: lanes.clone(),
-        issuers: statuses,
-        orders: orders.clone(),
+        reloads: reloads.clone(),
+        reloaded: Arc::clone(&status),
         run: uuid::Uuid::now_v7(),
-        token: admin_token.clone(),
-        allowed_hosts: config.admin.allowed_hosts,
-        draining: draining.clone(),
+        ending: ends.clone(),
     });
     let running_admin = admin_socket.local_addr()?;
-    let running_probes = match &probe_socket {
-        Some(socket) => Some(socket.local_addr()?),
-        None => None,
-    };
+    let running_probes = probe_socket.as_ref().map(TcpListener::local_addr);
+    let running_probes = running_probes.transpose()?;
     let (stop_control, stopped) = oneshot::channel();
-    let asked = (keys_asked, tokens_asked);
-    let upstreams = config.upstreams;
-    let control = control_thread(
-        admin,
-        async move {
-            let list = (revocations, config.revoked_file, config.feed);
-            let kept = (&*upstreams, certificates);
-            control::run(gateway, issuers, orders, saved, kept, list, asked).await;
+    let control = Control {
+        gateway,
+        active: Arc::clone(&active),
+        work,
+        revocations,
+        revoked_file: fixed.revoked_file.clone(),
+        feed: fixed.feed.clone(),
+        keys,
+        introspections,
+        reload: ReloadParts {
+            file,
+            names,
+            saved,
+            fixed,
+            workers,
+            status,
+            asked,
+            ending: ends,
         },
-        (admin_socket, probe_socket),
-        stopped,
-    )?;
-    let mut threads = Vec::new();
-    for (index, lane) in lanes.into_iter().enumerate() {
-        let own: Vec<_> = listeners
-            .iter()
-            .zip(&mut sockets)
-            .filter_map(|(listener, sockets)| Some((Arc::clone(listener), sockets.pop()?)))
-            .collect();
-        let drain = Drain {
-            signal: draining.clone(),
-            limit: config.drain_timeout,
-        };
-        let thread = std::thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || worker::run(lane, own, drain))?;
-        threads.push(thread);
-    }
+    };
+    let sockets = (admin_socket, probe_socket);
+    let control = control_thread(admin, control::run(control), sockets, stopped)?;
     Ok(Running {
-        addresses,
+        active,
         admin: running_admin,
         probes: running_probes,
-        admin_token,
+        reloads,
+        ending,
         drain,
         workers: threads,
         control,
@@ -334,6 +261,36 @@ pub fn start(
         stop_control,
         _state_lock: state_lock,
     })
+}
+
+type WorkerThread = JoinHandle<io::Result<usize>>;
+
+/// Starts a thread for each lane, with the sockets of the beginning.
+fn start_workers(
+    active: &Active,
+    doors: Vec<Vec<worker::Door>>,
+    draining: &watch::Receiver<bool>,
+) -> io::Result<(Vec<WorkerThread>, Vec<Worker>)> {
+    let (mut threads, mut workers) = (Vec::new(), Vec::new());
+    for (index, (lane, doors)) in active.lanes.iter().zip(doors).enumerate() {
+        let (told, coming) = mpsc::channel(DOORS_MAX.max(doors.len()));
+        for door in doors {
+            // There is room.
+            let _ = told.try_send(door);
+        }
+        let worker = Worker {
+            cells: Arc::clone(&lane.cells),
+            lane: Arc::new(Published::new(Arc::clone(lane))),
+            doors: told,
+        };
+        let (lane, drain) = (Arc::clone(&worker.lane), Drain(draining.clone()));
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || worker::run(lane, coming, drain))?;
+        threads.push(thread);
+        workers.push(worker);
+    }
+    Ok((threads, workers))
 }
 
 fn control_thread(
@@ -371,10 +328,21 @@ fn control_thread(
         })
 }
 
-fn bind(what: &str, address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, StartError> {
-    listen::bind(address, count).map_err(|source| StartError::Bind {
+fn one_socket(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |source| PrepareError::Bind {
         what: what.to_owned(),
         address,
         source,
-    })
+    };
+    let mut sockets = listen::bind(address, 1).map_err(failed)?;
+    let none = || failed(io::Error::other("no socket"));
+    Ok(sockets.pop().ok_or_else(none)?)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the thread that ends the gateway; everything else goes on"
+)]
+fn pause(wait: Duration) {
+    std::thread::sleep(wait);
 }

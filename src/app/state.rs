@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::StartError;
 use crate::clock::UnixTime;
-use crate::config::Config;
+use crate::config::{Config, FixedSettings};
 use crate::control::SavedKeys;
 use crate::revocation::Revocations;
 use crate::secret::Secret;
@@ -22,7 +22,7 @@ pub(super) fn admin_token(config: &Config) -> Result<Secret, StartError> {
         let path = path.to_owned();
         move |source| StartError::State { path, source }
     };
-    let folder = &config.state_dir;
+    let folder = &config.fixed.state_dir;
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(state(folder))?;
     // The folder is needed later, perhaps at night: find out now.
@@ -52,33 +52,33 @@ pub(super) fn admin_token(config: &Config) -> Result<Secret, StartError> {
 }
 
 /// The folder of the key sets of earlier runs.
-pub(super) fn saved_keys(config: &Config) -> Result<SavedKeys, StartError> {
-    SavedKeys::open(&config.state_dir).map_err(|source| StartError::State {
-        path: config.state_dir.clone(),
+pub(super) fn saved_keys(fixed: &FixedSettings) -> Result<SavedKeys, StartError> {
+    SavedKeys::open(&fixed.state_dir).map_err(|source| StartError::State {
+        path: fixed.state_dir.clone(),
         source,
     })
 }
 
 /// The list of revocations, read back.
-pub(super) fn revocations(config: &Config, now: UnixTime) -> Result<Revocations, StartError> {
-    let opened = if config.revocations_kept {
-        Revocations::open(&config.state_dir)
+pub(super) fn revocations(fixed: &FixedSettings, now: UnixTime) -> Result<Revocations, StartError> {
+    let opened = if fixed.revocations_kept {
+        Revocations::open(&fixed.state_dir)
     } else {
         Revocations::in_memory()
     };
-    let feed = config.feed.as_ref();
+    let feed = fixed.feed.as_ref();
     let feed = feed.map(|feed| (feed.stream.as_str(), feed.staleness_max));
     let opened = opened.and_then(|list| list.shared(feed, now));
     opened.map_err(|error| StartError::State {
-        path: config.state_dir.clone(),
+        path: fixed.state_dir.clone(),
         source: io::Error::other(error.to_string()),
     })
 }
 
 /// Takes the state folder for this process alone, until the file is dropped: two that write to it
 /// would undo each other's work. Whoever may write there can plant keys, so that must not be anybody.
-pub(super) fn take_folder(config: &Config) -> Result<File, StartError> {
-    let folder = &config.state_dir;
+pub(super) fn take_folder(fixed: &FixedSettings) -> Result<File, StartError> {
+    let folder = &fixed.state_dir;
     let state = |path: &Path, source| StartError::State {
         path: path.to_owned(),
         source,

@@ -26,7 +26,7 @@ use crate::policy::IssuerId;
 const BAD_KID_BYTES_MAX: usize = 128;
 
 /// The bounds of `[cache]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CacheLimits {
     pub(crate) entries: u64,
     pub(crate) bytes: u64,
@@ -76,11 +76,11 @@ impl TokenDigest {
         Self(bytes)
     }
 
-    /// The place of what an issuer said of an opaque token. No token holds a NUL, so that it is
+    /// The place of what was said of an opaque token where it was asked about. No token holds a NUL, so that it is
     /// never the place of a signature, or of what another issuer said.
-    pub(super) fn of_opaque(token: &[u8], issuer: &str) -> Self {
+    pub(super) fn of_opaque(token: &[u8], asked_at: &str) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
-        for part in [issuer.as_bytes(), &[0], token] {
+        for part in [asked_at.as_bytes(), &[0], token] {
             context.update(part);
         }
         let mut bytes = [0; 32];

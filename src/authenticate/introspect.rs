@@ -114,11 +114,13 @@ pub(super) async fn judge(
         return Err(refused(AuthenticationError::IssuerUntrusted(None)));
     };
     let issuer = &*issuer.rules;
+    let asked_at = issuer.introspection.as_ref();
+    let asked_at = asked_at.map_or("", |rules| &rules.asked_at);
     let (size, limit) = (ask.token.len(), ask.token_bytes_max);
     if size > limit {
         return Err(refused(AuthenticationError::TooLarge { size, limit }));
     }
-    let digest = TokenDigest::of_opaque(ask.token, &issuer.name);
+    let digest = TokenDigest::of_opaque(ask.token, asked_at);
     let verified = match cache.introspected(&digest, ask.now) {
         Word::Active(known) => {
             notes.cache = CacheUse::Hit;
@@ -236,6 +238,7 @@ enum Word {
 fn cache_max(issuer: &Issuer) -> Duration {
     issuer
         .introspection
+        .as_ref()
         .map_or(Duration::ZERO, |rules| rules.cache_max)
 }
 

@@ -3,7 +3,7 @@
 //! The order of the calls in [`judge`] is the order of the verdict. It is a pure
 //! function over (token, policy, revocations, time); the cache may save it work and never changes
 //! its answer. Nothing here does I/O: an unknown `kid` is asked for through [`KeyRequests`], and
-//! the token is judged again with what the policy holds then.
+//! the token is judged again with the keys of then.
 
 mod cache;
 mod claims;
@@ -25,7 +25,7 @@ use http::{HeaderMap, Uri};
 use crate::clock::{Clock, UnixTime};
 use crate::keys::KeyRequests;
 use crate::oauth::Algorithm;
-use crate::policy::{Access, Issuer, Policy, PolicyStore, Route};
+use crate::policy::{Access, Issuer, Policy, Route};
 use crate::revocation::{Revocation, Revocations, Revoked};
 use crate::verdict::{Step, Trace};
 
@@ -125,16 +125,14 @@ impl Authenticator {
         Life::new(principal, &self.revocations, clock)
     }
 
-    /// The caller of a request. `policy` is replaced by the one that decided: a newer one than it
-    /// was if keys came while the request waited for them.
+    /// The caller of a request.
     ///
     /// # Errors
     /// The credential or the token was refused.
     pub(crate) async fn authenticate(
         &self,
         request: Credentialed<'_>,
-        policy: &mut Arc<Policy>,
-        store: &PolicyStore,
+        policy: &Policy,
         notes: &mut Notes,
     ) -> Result<Caller, Refused> {
         if matches!(request.route.access, Access::Open) {
@@ -153,7 +151,6 @@ impl Authenticator {
             Err(refused) if refused.lacks_a_key() => self.ask_for_key(refused, policy).await,
             _ => return first.map(Caller::Authenticated),
         }
-        *policy = store.load();
         let mut second = Notes::default();
         let ask = self.ask(&request, policy, token);
         let answer = judge(&ask, Some(&self.cache), &mut second, &mut Trace::off());

@@ -11,7 +11,7 @@ use super::principal::Verified;
 use super::{Authenticator, Notes, claims, jws, verify};
 use crate::clock::UnixTime;
 use crate::oauth::Json;
-use crate::policy::{Issuer, IssuerId, Policy, PolicyStore, Trust, strip_application};
+use crate::policy::{Issuer, IssuerId, Policy, Trust, strip_application};
 use crate::verdict::Trace;
 
 /// Claims that a known issuer signed.
@@ -78,14 +78,13 @@ impl Authenticator {
     pub(crate) async fn statement(
         &self,
         token: &[u8],
-        store: &PolicyStore,
+        policy: &Arc<Policy>,
         now: UnixTime,
     ) -> Result<Statement, AuthenticationError> {
-        let policy = store.load();
-        let stated = match read(token, Arc::clone(&policy), now) {
+        let stated = match read(token, Arc::clone(policy), now) {
             Err(refused) if refused.lacks_a_key() => {
-                self.ask_for_key(&refused, &policy).await;
-                read(token, store.load(), now)
+                self.ask_for_key(&refused, policy).await;
+                read(token, Arc::clone(policy), now)
             }
             stated => stated,
         };

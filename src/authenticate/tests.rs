@@ -11,7 +11,8 @@ use super::*;
 use crate::develop::DevelopmentKey;
 use crate::keys::{KeySet, jwks};
 use crate::oauth::AlgorithmSet;
-use crate::policy::{Issuer, IssuerId, RouteTable, Trust, TrustedIssuer};
+use crate::policy::{Issuer, IssuerId, IssuerKeys, RouteTable, Trust, TrustedIssuer};
+use crate::published::Published;
 use crate::revocation::{Kind, Revocation, Selector};
 
 const NOW: i64 = 1_795_532_645;
@@ -75,10 +76,12 @@ fn set(keys: &[&DevelopmentKey]) -> Option<Arc<KeySet>> {
 }
 
 fn policy(a: Option<Arc<KeySet>>, b: Option<Arc<KeySet>>) -> Policy {
-    let trusted = |rules, keys| TrustedIssuer {
-        rules,
-        keys,
-        checked_at: None,
+    let trusted = |rules, set| {
+        let keys = IssuerKeys {
+            set,
+            checked_at: None,
+        };
+        TrustedIssuer::new(rules, Arc::new(Published::new(keys)))
     };
     let issuers = vec![
         trusted(issuer("a", "https://a.test/"), a),

@@ -15,9 +15,9 @@ use super::principal::{Signed, Verified};
 use super::{Ask, CacheUse, Notes};
 use super::{claims, extract};
 use crate::clock::UnixTime;
-use crate::keys::{KeySet, Lookup, Verifier};
+use crate::keys::{Lookup, Verifier};
 use crate::oauth::{Algorithm, Json};
-use crate::policy::{Issuer, IssuerId, Policy, Trust};
+use crate::policy::{Issuer, IssuerId, Policy, Trust, TrustedIssuer};
 use crate::verdict::{Step, Trace};
 
 /// An entry outlives its token by this much, so that a client that loops on an expired token
@@ -80,7 +80,7 @@ pub(super) fn verify<'a>(
         notes.cache = CacheUse::Stale;
     } else if let Some(bad) = cache.bad(&digest, ask.now)
         && ask.route.trust(bad.issuer).is_some()
-        && keys_of(ask.policy, bad.issuer).is_some_and(|keys| keys.generation() == bad.keys)
+        && generation(ask.policy, bad.issuer) == Some(bad.keys)
     {
         notes.cache = CacheUse::Bad;
         return Err(Refused {
@@ -139,14 +139,17 @@ fn resolve<'a>(ask: &Ask<'a>, token: Arc<Verified>) -> Result<Holds<'a>, Refused
     })
 }
 
-fn keys_of(policy: &Policy, id: IssuerId) -> Option<&Arc<KeySet>> {
-    policy.issuer(id)?.keys.as_ref()
+/// The generation of an issuer's key set.
+fn generation(policy: &Policy, id: IssuerId) -> Option<u64> {
+    let keys = policy.issuer(id)?.keys();
+    Some(keys.set.as_ref()?.generation())
 }
 
 /// Whether the token's `kid` still leads to the key that signed it. One compare while the issuer's
 /// set is the one that was asked last.
 fn key_still_signs(policy: &Policy, id: IssuerId, token: &Verified) -> Result<bool, Refused> {
-    let Some(keys) = keys_of(policy, id) else {
+    let published = policy.issuer(id).map(TrustedIssuer::keys);
+    let Some(keys) = published.as_ref().and_then(|keys| keys.set.as_ref()) else {
         return Err(refused_signed(
             id,
             token,
@@ -251,7 +254,9 @@ pub(super) fn signed_by(
         .known()
         .filter(|alg| issuer.algorithms.contains(*alg));
     let alg = alg.ok_or_else(|| refused(AuthenticationError::AlgNotAllowed))?;
-    let keys = keys_of(policy, id).ok_or_else(|| refused(AuthenticationError::KeysUnavailable))?;
+    let published = policy.issuer(id).map(TrustedIssuer::keys);
+    let keys = published.as_ref().and_then(|keys| keys.set.as_ref());
+    let keys = keys.ok_or_else(|| refused(AuthenticationError::KeysUnavailable))?;
     let verifier = match keys.find(jws.kid.as_deref(), alg) {
         Lookup::Found(verifier) => verifier,
         Lookup::AlgorithmMismatch => return Err(refused(AuthenticationError::AlgNotAllowed).into()),
@@ -363,7 +368,7 @@ fn owner_of_kid(policy: &Policy, not: IssuerId, kid: Option<&str>) -> Option<Iss
         .take(OWNERS_ASKED_MAX)
         .find_map(|(index, issuer)| {
             let id = IssuerId(index);
-            let owns = id != not && issuer.keys.as_ref()?.has_kid(kid);
+            let owns = id != not && issuer.keys().set.as_ref()?.has_kid(kid);
             owns.then_some(id)
         })
 }

@@ -101,6 +101,20 @@ impl AdminClient {
         path: &str,
         body: String,
     ) -> Result<String, Failure> {
+        let answer = self.exchange(method, path, body)?;
+        if answer.status().is_success() {
+            return Ok(String::from_utf8_lossy(answer.body()).into_owned());
+        }
+        Err(refused(&answer))
+    }
+
+    /// Sends a request and gives its answer, whatever that is.
+    pub(super) fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<Response<Bytes>, Failure> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.url))
@@ -112,11 +126,11 @@ impl AdminClient {
                 Failure::new(Code::Usage, message)
             })?;
         let answer = runtime()?.block_on(Fetcher::local(LIMITS).send(request));
-        let answer: Response<Bytes> = match answer {
-            Ok(answer) => answer,
+        match answer {
+            Ok(answer) => Ok(answer),
             Err(FetchError::Timeout) => {
                 let message = format!("the admin listener at {} does not answer", self.url);
-                return Err(Failure::new(Code::Unreachable, message));
+                Err(Failure::new(Code::Unreachable, message))
             }
             Err(error) => {
                 let why = match error {
@@ -128,23 +142,22 @@ impl AdminClient {
                     "the admin listener at {} cannot be reached: {why}",
                     self.url
                 );
-                return Err(Failure::new(Code::Unreachable, message));
+                Err(Failure::new(Code::Unreachable, message))
             }
-        };
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(String::from_utf8_lossy(answer.body()).into_owned());
         }
-        let json: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-        let detail = json
-            .get("detail")
-            .and_then(Value::as_str)
-            .unwrap_or("no further words");
-        Err(Failure::new(
-            Code::Negative,
-            format!("the gateway answers {status}: {detail}"),
-        ))
     }
+}
+
+/// What the gateway says to what it does not do.
+pub(super) fn refused(answer: &Response<Bytes>) -> Failure {
+    let json: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+    let detail = json.get("detail").and_then(Value::as_str);
+    let message = format!(
+        "the gateway answers {}: {}",
+        answer.status(),
+        detail.unwrap_or("no further words")
+    );
+    Failure::new(Code::Negative, message)
 }
 
 /// A runtime for the one thing that a command does.

@@ -13,6 +13,7 @@ mod issuers;
 mod keys;
 mod output;
 mod probe;
+mod reload;
 mod revoke;
 mod run;
 mod token;
@@ -42,7 +43,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve: SIGTERM drains, a second one stops at once.
+    /// Serve: SIGHUP reloads, SIGTERM drains, a second one stops at once.
     #[command(after_help = "Example: bearward run --config bearward.toml")]
     Run {
         /// The configuration file.
@@ -77,6 +78,9 @@ enum Command {
     /// Make keys for development.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Have a running gateway read its configuration again.
+    #[command(after_help = "Example: bearward reload --config bearward.toml")]
+    Reload(reload::ReloadArguments),
     /// Revoke tokens at a running gateway.
     #[command(after_help = "Example: bearward revoke subject alice --issuer main")]
     Revoke(revoke::RevokeArguments),
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Issuer(command) => probe::issuer(&command),
         Command::Issuers(arguments) => issuers::issuers(&arguments),
         Command::Keys(command) => keys::keys(&command),
+        Command::Reload(arguments) => reload::reload(&arguments),
         Command::Revoke(arguments) => revoke::revoke(&arguments),
         Command::Revocations(command) => revoke::revocations(&command),
     };

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Outcome;
 use super::output::{Code, Failure, say};
-use crate::app;
+use crate::app::{self, Running};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::observe::log;
@@ -22,14 +22,15 @@ pub(super) fn run(path: &Path) -> Outcome {
     let Some(config) = config else {
         return Ok(Code::Configuration.into());
     };
-    log::start(config.log_format, config.log_level);
-    let gateway = app::start(config, Arc::new(SystemClock), std::io::stdout())
+    log::start(config.fixed.log_format, config.fixed.log_level);
+    let file = Some(path.to_owned());
+    let gateway = app::start(config, file, Arc::new(SystemClock), std::io::stdout())
         .map_err(|error| Failure::new(Code::System, error))?;
     for (listener, address) in gateway.addresses() {
         tracing::info!(%listener, %address, "listening");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %gateway.admin(), "bearward serves");
-    wait_for_end().map_err(Failure::internal)?;
+    wait_for_end(&gateway).map_err(Failure::internal)?;
     let cut = gateway.stop();
     if cut > 0 {
         tracing::warn!(
@@ -40,8 +41,9 @@ pub(super) fn run(path: &Path) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for SIGTERM or SIGINT. From then on a second one ends the process at once.
-pub(super) fn wait_for_end() -> std::io::Result<()> {
+/// Waits for SIGTERM or SIGINT, and reloads at each SIGHUP. A second SIGTERM or SIGINT ends the process
+/// at once.
+pub(super) fn wait_for_end(gateway: &Running) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -58,7 +60,8 @@ pub(super) fn wait_for_end() -> std::io::Result<()> {
             tokio::select! {
                 _ = term.recv() => break,
                 _ = int.recv() => break,
-                _ = hangup.recv() => tracing::warn!("reloading is not served by this version; restart to change the configuration"),
+                // What comes of it is in the log.
+                _ = hangup.recv() => drop(gateway.reload().await),
             }
         }
     });

@@ -118,6 +118,7 @@ pub(super) const KEYS: &[Key] = &[
     key("server.public_url", Kind::Text, "The origin that clients use; refusals build their URLs from it. Required unless every listener is loopback."),
     key("server.realm", Kind::Text, "The realm of challenges; by default the host of `public_url`."),
     with("server.workers", Kind::CountOrAuto { least: 1, most: 1024, }, "auto", "Threads that serve requests; `auto` is one a core."),
+    with("server.drain_delay", wait(0, HOUR), "0s", "From `/readyz` saying no, when a shutdown begins, to not accepting any more: time for a balancer to notice."),
     with("server.drain_timeout", wait(0, HOUR), "20s", "How long a shutdown waits for what runs."),
     with("server.state_dir", Kind::Path, "state", "A writable folder for the admin token and what must survive a restart."),
     key("listeners", Kind::Named, "Where clients connect; at least one."),

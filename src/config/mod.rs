@@ -22,8 +22,9 @@ pub(crate) use value::duration;
 pub use diagnostic::{Diagnostic, Report, Severity};
 pub use settings::Config;
 pub(crate) use settings::{
-    AdminPlace, CertificateFiles, ClientAuth, FeedSettings, FetchSettings, FreshnessSettings,
-    IntrospectionSettings, IssuerSettings, KeyPlace, KeySourceSettings, ListenerSettings,
+    AdminPlace, AdminSettings, Binding, CertificateFiles, ClientAuth, FeedSettings, FetchSettings,
+    FixedSettings, FreshnessSettings, IntrospectionSettings, IssuerSettings, KeyPlace,
+    KeySourceSettings, ListenerSettings,
 };
 
 /// Reads and checks a configuration file. Talks to no network.

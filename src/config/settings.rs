@@ -21,7 +21,7 @@ use crate::observe::audit::AuditSettings;
 use crate::observe::log::LogFormat;
 use crate::policy::{Issuer, Placement};
 use crate::secret::Secret;
-use crate::tls::MinVersion;
+use crate::tls::Terms;
 use crate::tls::certificates::Certificates;
 
 /// A configuration without faults.
@@ -30,14 +30,30 @@ pub struct Config {
     /// Without a slash at its end.
     pub(crate) public_url: Option<String>,
     pub(crate) realm: Option<String>,
-    /// `None`: one a core.
-    pub(crate) workers: Option<usize>,
+    /// From not being ready any more to not accepting any more.
+    pub(crate) drain_delay: Duration,
     pub(crate) drain_timeout: Duration,
-    pub(crate) state_dir: PathBuf,
     pub(crate) listeners: Vec<ListenerSettings>,
     pub(crate) issuers: Vec<IssuerSettings>,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) routes: Vec<Placement>,
+    pub(crate) problem_pages: bool,
+    /// Whether holders may give their tokens up (RFC 7009).
+    pub(crate) revoke_endpoint: bool,
+    pub(crate) admin: AdminSettings,
+    pub(crate) route_names: bool,
+    pub(crate) audit: AuditSettings,
+    pub(crate) fixed: FixedSettings,
+    /// The digest of the file, short.
+    pub(crate) digest: Box<str>,
+}
+
+/// What counts for as long as the process lives, whatever a reload reads.
+#[derive(Clone, Debug)]
+pub(crate) struct FixedSettings {
+    /// `None`: one a core.
+    pub(crate) workers: Option<usize>,
+    pub(crate) state_dir: PathBuf,
     pub(crate) cache: CacheLimits,
     /// Whether revocations are kept in the state folder.
     pub(crate) revocations_kept: bool,
@@ -45,15 +61,36 @@ pub struct Config {
     pub(crate) revoked_file: Option<PathBuf>,
     /// How the list is shared with other replicas.
     pub(crate) feed: Option<FeedSettings>,
-    pub(crate) problem_pages: bool,
-    /// Whether holders may give their tokens up (RFC 7009).
-    pub(crate) revoke_endpoint: bool,
-    pub(crate) admin: AdminSettings,
+    pub(crate) admin_address: SocketAddr,
     pub(crate) probes: Option<SocketAddr>,
-    pub(crate) route_names: bool,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: LevelFilter,
-    pub(crate) audit: AuditSettings,
+    /// Whether audit lines are written at all.
+    pub(crate) audit: bool,
+}
+
+impl FixedSettings {
+    /// The keys that differ: a restart would apply them.
+    pub(crate) fn changed(&self, new: &Self) -> Vec<&'static str> {
+        let all = [
+            ("server.workers", self.workers == new.workers),
+            ("server.state_dir", self.state_dir == new.state_dir),
+            ("cache", self.cache == new.cache),
+            (
+                "revocation.store",
+                self.revocations_kept == new.revocations_kept,
+            ),
+            ("revocation.watch", self.revoked_file == new.revoked_file),
+            ("revocation.feed", self.feed == new.feed),
+            ("admin.address", self.admin_address == new.admin_address),
+            ("probes.address", self.probes == new.probes),
+            ("log.format", self.log_format == new.log_format),
+            ("log.level", self.log_level == new.log_level),
+            ("audit.output", self.audit == new.audit),
+        ];
+        let changed = all.into_iter().filter(|(_, same)| !same);
+        changed.map(|(key, _)| key).collect()
+    }
 }
 
 /// One listener.
@@ -61,7 +98,8 @@ pub struct Config {
 pub(crate) struct ListenerSettings {
     pub(crate) name: Arc<str>,
     pub(crate) binding: Binding,
-    pub(crate) protocols: Vec<Protocol>,
+    /// What is spoken where there is no ALPN.
+    pub(crate) clear_text: Protocol,
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) connections: usize,
     pub(crate) connections_per_peer: usize,
@@ -89,8 +127,7 @@ pub(crate) struct TlsSettings {
     pub(crate) certificates: Certificates,
     /// Where they came from, in the same order.
     pub(crate) files: Vec<CertificateFiles>,
-    pub(crate) min_version: MinVersion,
-    pub(crate) client_auth: crate::tls::ClientAuth,
+    pub(crate) terms: Terms,
     pub(crate) handshake_max: Duration,
 }
 
@@ -110,7 +147,7 @@ pub(crate) enum KeyPlace {
 }
 
 /// One issuer.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct IssuerSettings {
     pub(crate) rules: Arc<Issuer>,
     pub(crate) source: KeySourceSettings,
@@ -128,8 +165,25 @@ pub(crate) enum KeySourceSettings {
     Url(String, JwksSettings),
 }
 
+/// The same place and the same rules for it; what lies in a file is its keeper's business.
+impl PartialEq for KeySourceSettings {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Discovery(one), Self::Discovery(two)) => one == two,
+            (Self::File(one), Self::File(two)) => {
+                let rules = |it: &KeyFileSettings| (it.bytes_max, it.freshness);
+                one.path == two.path && rules(one) == rules(two)
+            }
+            (Self::Fixed(one), Self::Fixed(two)) => one.same_keys(two),
+            (Self::Introspection(one), Self::Introspection(two)) => one == two,
+            (Self::Url(url, one), Self::Url(other, two)) => url == other && one == two,
+            _ => false,
+        }
+    }
+}
+
 /// How a key set is fetched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct JwksSettings {
     pub(crate) freshness: FreshnessSettings,
     pub(crate) fetch: FetchSettings,
@@ -148,7 +202,7 @@ pub(crate) struct KeyFileSettings {
 }
 
 /// How old a key set may be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FreshnessSettings {
     /// The soft limit.
     pub(crate) refresh: Duration,
@@ -158,7 +212,7 @@ pub(crate) struct FreshnessSettings {
 }
 
 /// How an issuer is asked about opaque tokens (RFC 7662).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct IntrospectionSettings {
     pub(crate) endpoint: String,
     pub(crate) client_id: String,
@@ -169,7 +223,7 @@ pub(crate) struct IntrospectionSettings {
 }
 
 /// Where the feed of revocations is: a stream of a Redis or Valkey server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FeedSettings {
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -192,7 +246,7 @@ pub(crate) enum ClientAuth {
 }
 
 /// How a server is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FetchSettings {
     pub(crate) timeout: Duration,
     pub(crate) bytes_max: usize,

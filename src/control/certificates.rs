@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::tasks::Tasks;
 use super::watch;
 use crate::config::{CertificateFiles, KeyPlace};
 use crate::secret::Secret;
@@ -23,9 +24,10 @@ pub(crate) struct Watched {
     pub(crate) files: Vec<CertificateFiles>,
 }
 
-/// Watches the files of a listener for as long as the runtime lives.
+/// Watches the files of a listener, until it is dropped.
 pub(super) async fn keep(watched: Watched) {
     let (tell, mut changed) = mpsc::channel(1);
+    let looking = Tasks::default();
     for files in &watched.files {
         let key = match &files.key {
             KeyPlace::File(path) => Some(path.clone()),
@@ -34,7 +36,7 @@ pub(super) async fn keep(watched: Watched) {
         for path in [Some(files.chain.clone()), key].into_iter().flatten() {
             let tell = tell.clone();
             // One place: a change that comes while the last is read is seen by the next.
-            tokio::spawn(watch::watch(path, move || {
+            looking.spawn(watch::watch(path, move || {
                 let told = tell.try_send(());
                 !matches!(told, Err(mpsc::error::TrySendError::Closed(())))
             }));
@@ -47,8 +49,8 @@ pub(super) async fn keep(watched: Watched) {
         let reading = tokio::task::spawn_blocking(move || read(&files));
         let listener = &*watched.listener;
         match reading.await.unwrap_or_else(|error| Err(error.to_string())) {
-            Ok(served) => {
-                if watched.certificates.replace(served) {
+            Ok(new) => {
+                if watched.certificates.replace(&new) {
                     tracing::info!(listener, "the certificates were replaced");
                 }
                 last = None;
@@ -67,7 +69,7 @@ pub(super) async fn keep(watched: Watched) {
     }
 }
 
-fn read(files: &[CertificateFiles]) -> Result<Vec<Served>, String> {
+fn read(files: &[CertificateFiles]) -> Result<Certificates, String> {
     let file = |path: &std::path::Path| {
         let bytes = std::fs::read(path);
         bytes.map_err(|error| format!("{} cannot be read: {error}", path.display()))
@@ -81,5 +83,6 @@ fn read(files: &[CertificateFiles]) -> Result<Vec<Served>, String> {
         let served = Served::read(&chain, &key);
         served.map_err(|error| format!("{}: {error}", files.chain.display()))
     };
-    files.iter().map(one).collect()
+    let served = files.iter().map(one).collect::<Result<_, _>>()?;
+    Certificates::new(served).ok_or_else(|| "there is none".to_owned())
 }

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::clock::UnixTime;
-use crate::gateway::Gateway;
 use crate::oauth::Json;
+use crate::policy::Policy;
 use crate::revocation::{Kind, Revocation, Selector};
 
 /// The member that says: all tokens of the issuer.
@@ -53,15 +53,13 @@ impl Moment {
 }
 
 /// The identifier of an issuer by its configured name, or the text itself.
-pub(crate) fn identifier(gateway: &Gateway, name: &str) -> String {
-    let policy = gateway.policy.load();
+pub(crate) fn identifier(policy: &Policy, name: &str) -> String {
     let found = policy.issuers().iter().find(|it| *it.rules.name == *name);
     found.map_or_else(|| name.to_owned(), |it| it.rules.issuer.to_string())
 }
 
 /// The configured name of an issuer, or its identifier.
-pub(crate) fn name_of(gateway: &Gateway, identifier: &str) -> String {
-    let policy = gateway.policy.load();
+pub(crate) fn name_of(policy: &Policy, identifier: &str) -> String {
     let found = policy
         .issuers()
         .iter()
@@ -73,15 +71,14 @@ pub(crate) fn name_of(gateway: &Gateway, identifier: &str) -> String {
 /// `author` counts where it names none itself.
 pub(crate) fn checked(
     new: NewRevocation,
-    gateway: &Gateway,
+    (policy, now): (&Policy, UnixTime),
     author: &str,
 ) -> Result<Revocation, String> {
     let mut selector = new.selector;
     let issuer = selector
         .remove("issuer")
         .ok_or("`selector` has no `issuer`")?;
-    let identifier = identifier(gateway, &issuer);
-    let policy = gateway.policy.load();
+    let identifier = identifier(policy, &issuer);
     let mut rules = policy.issuers().iter().map(|issuer| &issuer.rules);
     let rules = rules.find(|rules| *rules.issuer == *identifier);
     // An export may hold what another configuration trusts.
@@ -106,7 +103,6 @@ pub(crate) fn checked(
             .map(Some)
             .ok_or_else(|| format!("`{name}` is neither seconds since the epoch nor RFC 3339")),
     };
-    let now = gateway.clock.now();
     let at = moment(new.at, "at")?.filter(|at| *at <= now).unwrap_or(now);
     let issued_before = moment(new.issued_before, "issued_before")?;
     let last = issued_before.map_or(now, |cut| cut.max(now));
@@ -153,7 +149,7 @@ fn kinds() -> String {
 pub(crate) fn read_lines(
     text: &[u8],
     max: usize,
-    gateway: &Gateway,
+    at: (&Policy, UnixTime),
     author: &str,
 ) -> Result<Vec<Revocation>, (usize, String)> {
     let mut revocations = Vec::new();
@@ -169,7 +165,7 @@ pub(crate) fn read_lines(
         if new.dry_run {
             return Err((number, "`dry_run` has no place in a list".to_owned()));
         }
-        revocations.push(checked(new, gateway, author).map_err(|why| (number, why))?);
+        revocations.push(checked(new, at, author).map_err(|why| (number, why))?);
     }
     Ok(revocations)
 }

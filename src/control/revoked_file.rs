@@ -10,9 +10,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::active::Active;
 use super::{revocations, watch};
+use crate::clock::UnixTime;
 use crate::gateway::Gateway;
 use crate::observe::audit::AdminEvent;
+use crate::policy::Policy;
+use crate::published::Published;
 use crate::revocation::{Added, Again, Revocations};
 
 /// Lines of the file.
@@ -38,7 +42,12 @@ enum NotTaken {
 }
 
 /// Takes in a file, now and after each change.
-pub(super) async fn keep(path: PathBuf, gateway: Arc<Gateway>, list: Arc<Revocations>) {
+pub(super) async fn keep(
+    path: PathBuf,
+    gateway: Arc<Gateway>,
+    active: Arc<Published<Active>>,
+    list: Arc<Revocations>,
+) {
     // One place: a change that comes while the last is taken in is seen by what is read then.
     let (tell, mut changed) = mpsc::channel(1);
     tokio::spawn(watch::watch(path.clone(), move || {
@@ -49,8 +58,10 @@ pub(super) async fn keep(path: PathBuf, gateway: Arc<Gateway>, list: Arc<Revocat
     }));
     while changed.recv().await.is_some() {
         loop {
-            let (file, gateway_too, list) = (path.clone(), Arc::clone(&gateway), Arc::clone(&list));
-            let taking = tokio::task::spawn_blocking(move || take_in(&file, &gateway_too, &list));
+            let (file, now, list) = (path.clone(), gateway.clock.now(), Arc::clone(&list));
+            let policy = Arc::clone(&active.look().setup.policy);
+            let taking = move || take_in(&file, (&policy, now), &list);
+            let taking = tokio::task::spawn_blocking(taking);
             let taken = match taking.await {
                 Ok(taken) => taken,
                 Err(error) => Err(NotTaken::Store(error.to_string())),
@@ -86,7 +97,11 @@ pub(super) async fn keep(path: PathBuf, gateway: Arc<Gateway>, list: Arc<Revocat
 }
 
 /// How many were new, and how many were known.
-fn take_in(path: &Path, gateway: &Gateway, list: &Revocations) -> Result<(usize, usize), NotTaken> {
+fn take_in(
+    path: &Path,
+    at: (&Policy, UnixTime),
+    list: &Revocations,
+) -> Result<(usize, usize), NotTaken> {
     // A pipe would be waited for.
     if !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::other("it is no regular file").into());
@@ -98,7 +113,7 @@ fn take_in(path: &Path, gateway: &Gateway, list: &Revocations) -> Result<(usize,
     if text.len() as u64 > BYTES_MAX {
         return Err(NotTaken::TooLarge);
     }
-    let read = revocations::read_lines(&text, LINES_MAX, gateway, AUTHOR);
+    let read = revocations::read_lines(&text, LINES_MAX, at, AUTHOR);
     let read = read.map_err(|(line, why)| NotTaken::Line(line, why))?;
     let added = list.add_again(read, Again::Said);
     let added = added.map_err(|error| NotTaken::Store(error.to_string()))?;

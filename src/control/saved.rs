@@ -119,6 +119,12 @@ impl Record {
             exposed: exposed.clone(),
         }
     }
+
+    /// Its set, if it came from this place, and when the provider last confirmed it.
+    pub(super) fn set_of(self, from: &str) -> Option<(UnixTime, String)> {
+        let set = self.set.filter(|set| set.from == from)?;
+        Some((UnixTime::from_secs(set.seen_at), set.document))
+    }
 }
 
 impl SavedKeys {
@@ -232,15 +238,16 @@ impl SavedKeys {
         File::open(&self.folder)?.sync_all()
     }
 
-    /// Writes what a keeper gives, the newest at a time, until the keeper has gone.
+    /// Writes what a keeper gives, the newest at a time, until the keeper has gone. `last`: what the
+    /// files hold.
     pub(super) async fn write_newest(
         self,
         mut records: watch::Receiver<Record>,
+        mut last: Record,
         done: watch::Sender<u64>,
         status: Arc<KeyStatus>,
         clock: Arc<dyn Clock>,
     ) {
-        let mut last = records.borrow().clone();
         let mut failed = false;
         loop {
             let changed = tokio::select! {

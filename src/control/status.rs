@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
+
 use super::fetch::FetchError;
 use super::saved::NoSet;
 use crate::clock::UnixTime;
@@ -63,6 +65,8 @@ pub(crate) struct KeyStatus {
     /// The provider's clock less ours, in seconds, or [`UNKNOWN`].
     clock_offset: AtomicI64,
     notes: Mutex<Notes>,
+    /// Whether keys were once asked for.
+    tried: watch::Sender<bool>,
 }
 
 /// What changes, for people.
@@ -113,6 +117,7 @@ impl KeyStatus {
             durations: Durations::default(),
             clock_offset: AtomicI64::new(UNKNOWN),
             notes: Mutex::default(),
+            tried: watch::Sender::new(false),
         }
     }
 
@@ -131,6 +136,14 @@ impl KeyStatus {
         self.successes.fetch_add(1, Ordering::Relaxed);
         self.last_success.store(now.secs(), Ordering::Relaxed);
         self.lock().failed = None;
+        self.tried.send_replace(true);
+    }
+
+    /// Waits for the end of the first fetch.
+    pub(super) async fn tried(&self) {
+        let mut tried = self.tried.subscribe();
+        // The sender is ours.
+        let _ = tried.wait_for(|tried| *tried).await;
     }
 
     pub(super) fn failed(&self, now: UnixTime, error: &FetchError) {
@@ -141,6 +154,7 @@ impl KeyStatus {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         self.lock().failed = Some((now, error.clone()));
+        self.tried.send_replace(true);
     }
 
     /// Keys of a set that are not used. Each set is told once in the log, not at every fetch.

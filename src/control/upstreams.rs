@@ -6,16 +6,32 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::tasks::Tasks;
 use crate::forward::{HealthProbe, Server, Upstream, is_well};
 
-/// Asks every server of an upstream with `health`, for as long as the runtime lives.
-pub(super) fn keep(upstreams: &[Arc<Upstream>]) {
-    for upstream in upstreams {
-        let Some(probe) = &upstream.probe else {
-            continue;
+/// An upstream that serves, and those who ask its servers.
+#[derive(Debug)]
+pub(crate) struct KeptUpstream {
+    pub(crate) upstream: Arc<Upstream>,
+    asking: Tasks,
+}
+
+impl KeptUpstream {
+    pub(super) fn new(upstream: Arc<Upstream>) -> Self {
+        Self {
+            upstream,
+            asking: Tasks::default(),
+        }
+    }
+
+    /// Asks every server, if they are to be asked, for as long as the upstream serves.
+    pub(super) fn ask(&self) {
+        let Some(probe) = &self.upstream.probe else {
+            return;
         };
-        for server in &upstream.servers {
-            tokio::spawn(ask(Arc::clone(upstream), Arc::clone(server), probe.clone()));
+        for server in &self.upstream.servers {
+            let (upstream, server) = (Arc::clone(&self.upstream), Arc::clone(server));
+            self.asking.spawn(ask(upstream, server, probe.clone()));
         }
     }
 }

@@ -4,8 +4,8 @@
 //! shares none of them, so taking one costs an uncontended lock. When the share of connections is
 //! used up, requests wait in a bounded queue for as long as connecting may take.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -25,7 +25,7 @@ const IDLE_BUFFER_MAX: usize = 16 * 1024;
 
 /// All pools of one worker, by [`UpstreamId`].
 #[derive(Debug)]
-pub(crate) struct Pools(Vec<Balancer>);
+pub(crate) struct Pools(Vec<Arc<Balancer>>);
 
 /// The connections of one worker to one server.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub(crate) struct Pool {
     idle: Mutex<Vec<Box<Connection>>>,
     http2: http2::Connections,
     freed: Notify,
+    /// No configuration has it any more: what comes back is not kept.
+    retired: AtomicBool,
 }
 
 /// A connection that one request uses.
@@ -80,17 +82,41 @@ impl Drop for Slot {
 }
 
 impl Pools {
-    /// Pools for `upstreams`, each server with this worker's share of the connections.
-    pub(crate) fn new(upstreams: &[Arc<Upstream>], workers: usize) -> Self {
+    /// Pools for `upstreams`, each server with this worker's share of the connections. Those of `old`
+    /// are taken over where the upstream is the same.
+    pub(crate) fn new<'a>(
+        upstreams: impl Iterator<Item = &'a Arc<Upstream>>,
+        workers: usize,
+        old: Option<&Self>,
+    ) -> Self {
         let balancer = |upstream: &Arc<Upstream>| {
-            let share = upstream.limits.connections.div_ceil(workers.max(1));
-            Balancer::new(Arc::clone(upstream), share)
+            let kept = old.and_then(|old| old.balancer_of(upstream));
+            kept.cloned().unwrap_or_else(|| {
+                let share = upstream.limits.connections.div_ceil(workers.max(1));
+                Arc::new(Balancer::new(Arc::clone(upstream), share))
+            })
         };
-        Self(upstreams.iter().map(balancer).collect())
+        Self(upstreams.map(balancer).collect())
+    }
+
+    fn balancer_of(&self, upstream: &Arc<Upstream>) -> Option<&Arc<Balancer>> {
+        let mut all = self.0.iter();
+        all.find(|balancer| Arc::ptr_eq(balancer.upstream(), upstream))
+    }
+
+    /// Lets go of the connections of upstreams that `new` has not; requests under way come to their end.
+    pub(crate) fn retire_for(&self, new: &Self) {
+        let gone = |it: &&Arc<Balancer>| new.balancer_of(it.upstream()).is_none();
+        for pool in self.0.iter().filter(gone).flat_map(|it| it.pools()) {
+            pool.retired.store(true, Ordering::Relaxed);
+            let idle = std::mem::take(&mut *pool.idle());
+            drop(idle);
+            pool.http2.let_go();
+        }
     }
 
     pub(super) fn of(&self, id: UpstreamId) -> Option<&Balancer> {
-        self.0.get(id.0)
+        self.0.get(id.0).map(|balancer| &**balancer)
     }
 
     /// How long the body of an upstream's response may pause.
@@ -99,7 +125,7 @@ impl Pools {
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        self.0.iter().flat_map(Balancer::pools)
+        self.0.iter().flat_map(|balancer| balancer.pools())
     }
 
     /// Connections of this worker: how many are open to each server.
@@ -117,7 +143,7 @@ impl Pools {
     pub(crate) fn close_old(&self) {
         let now = Instant::now();
         for pool in self.all() {
-            let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut idle = pool.idle();
             let (keep, old) = idle
                 .drain(..)
                 .partition(|connection| pool.is_fresh(connection, now));
@@ -142,6 +168,7 @@ impl Pool {
             idle: Mutex::new(Vec::new()),
             http2: http2::Connections::default(),
             freed: Notify::new(),
+            retired: AtomicBool::new(false),
         })
     }
 
@@ -153,17 +180,21 @@ impl Pool {
         &self.server
     }
 
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection goes through a request's future as a pointer"
+    )]
+    fn idle(&self) -> MutexGuard<'_, Vec<Box<Connection>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) const fn place(&self) -> usize {
         self.place
     }
 
     /// Requests that use a connection or wait for one.
     pub(super) fn busy(&self) -> usize {
-        let idle = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len();
+        let idle = self.idle().len();
         let open = self.open.load(Ordering::Relaxed);
         open.saturating_sub(idle) + self.waiting.load(Ordering::Relaxed)
     }
@@ -190,7 +221,13 @@ impl Pool {
             connection.outgoing = Vec::new();
         }
         connection.idle_since = Some(Instant::now());
-        let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = pool.idle();
+        // Looked at under the lock that whoever retires it takes afterwards.
+        if pool.retired.load(Ordering::Relaxed) {
+            drop(idle);
+            drop(connection);
+            return;
+        }
         idle.push(connection);
         drop(idle);
         if pool.waiting.load(Ordering::Relaxed) > 0 {
@@ -221,10 +258,7 @@ impl Pool {
     /// The warmest kept connection that is still good.
     fn kept(&self, now: Instant) -> Option<Box<Connection>> {
         loop {
-            let mut connection = {
-                let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-                idle.pop()?
-            };
+            let mut connection = self.idle().pop()?;
             if self.is_fresh(&connection, now) && connection.stream.is_quiet() {
                 return Some(connection);
             }

@@ -35,7 +35,7 @@ impl Stream {
         let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive());
         match (&upstream.tls, &server.tls_name) {
             (Some(tls), Some(name)) => {
-                let stream = tls.0.connect(name.clone(), stream).await?;
+                let stream = tls.connector.connect(name.clone(), stream).await?;
                 let alpn = stream.get_ref().1.alpn_protocol();
                 if upstream.protocol == UpstreamProtocol::Http2 && alpn != Some(b"h2") {
                     let why = "the server speaks no HTTP/2";

@@ -9,12 +9,13 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::health::Health;
+use crate::secret::Secret;
 
 /// Servers of one upstream: a set of them fits one word.
 pub(crate) const SERVERS_MAX: usize = 64;
 
 /// One `[upstreams.NAME]` table.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Upstream {
     pub(crate) name: Arc<str>,
     /// From one to [`SERVERS_MAX`].
@@ -52,7 +53,19 @@ impl UpstreamProtocol {
 
 /// TLS to an upstream: whom it trusts, and who it is.
 #[derive(Clone)]
-pub(crate) struct UpstreamTls(pub(crate) TlsConnector);
+pub(crate) struct UpstreamTls {
+    pub(crate) connector: TlsConnector,
+    /// The roots in PEM; `None`: the system's.
+    pub(crate) ca: Option<Vec<u8>>,
+    /// The chain in PEM, and its key.
+    pub(crate) identity: Option<(Vec<u8>, Secret)>,
+}
+
+impl PartialEq for UpstreamTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.ca == other.ca && self.identity == other.identity
+    }
+}
 
 impl fmt::Debug for UpstreamTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,6 +118,14 @@ pub(crate) struct Server {
     pub(super) seed: u64,
 }
 
+/// What was configured; not how it fares.
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |it: &Self| (it.place.clone(), it.authority.clone(), it.tls_name.clone());
+        parts(self) == parts(other)
+    }
+}
+
 impl Server {
     pub(crate) fn new(
         place: ServerPlace,
@@ -150,7 +171,7 @@ pub(crate) enum HostHeader {
 }
 
 /// Bounds of an upstream's connections and waits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UpstreamLimits {
     pub(crate) connect_max: Duration,
     /// From the last byte of the request to the response's header.

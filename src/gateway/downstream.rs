@@ -5,26 +5,30 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Lane, Upgraded};
+use super::{Serving, Upgraded};
 use crate::http::body::BodyLimits;
 use crate::http::deadline::Activity;
 use crate::http::network::Network;
 use crate::http::redirect::Redirect;
 use crate::limit::Buckets;
 use crate::policy::ListenerId;
+use crate::published::Published;
 use crate::reject::NamedLimits;
 use crate::tls::certificates::Served;
 
 /// What the connections of one listener share.
 #[derive(Debug)]
 pub(crate) struct Front {
+    /// The place in the configuration.
     pub(crate) id: ListenerId,
+    /// The place that is counted by.
+    pub(crate) place: usize,
     pub(crate) name: Arc<str>,
     pub(crate) tls: bool,
     /// It only leads to https.
     pub(crate) redirect: Option<Redirect>,
     /// Refused credentials that one peer may send; `None`: any number.
-    pub(crate) failures: Option<Buckets>,
+    pub(crate) failures: Option<Arc<Buckets>>,
     /// Whose word on where a request comes from is believed.
     pub(crate) trusted: Vec<Network>,
     pub(crate) token_bytes_max: usize,
@@ -35,12 +39,12 @@ pub(crate) struct Front {
 /// One connection as its requests see it.
 #[derive(Debug)]
 pub(crate) struct Downstream {
-    pub(crate) lane: Arc<Lane>,
-    pub(crate) front: Arc<Front>,
+    /// A reload replaces it; each request loads it once.
+    pub(crate) serving: Arc<Published<Serving>>,
     pub(crate) peer: IpAddr,
     pub(crate) served: Option<Arc<Served>>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) upgraded: Upgraded,
-    /// Whether the gateway ends.
+    /// Whether the listener ends.
     pub(crate) draining: watch::Receiver<bool>,
 }

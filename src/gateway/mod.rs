@@ -5,6 +5,7 @@ mod framing;
 mod lifetime;
 mod rates;
 mod record;
+mod setup;
 mod streamed;
 mod upgraded;
 mod well_known;
@@ -19,38 +20,32 @@ use hyper::body::Incoming;
 use crate::authenticate::{Authenticator, Caller, Credentialed, Notes};
 use crate::authorize::authorize;
 use crate::clock::{Clock, UnixTime};
-use crate::forward::{self, Moved, Outgoing, Pools, Tunnel};
+use crate::forward::{self, Moved, Outgoing, Tunnel};
 use crate::http::body::{BodyLimits, LimitedBody, drain};
-use crate::http::headers::ReservedNames;
 use crate::http::network::Origin;
 use crate::http::target::Target;
 use crate::http::upgrade::{self, Upgrade};
 use crate::http::{Body, cors};
 use crate::inbound::{self, Endpoint, Inbound, Received};
 use crate::observe::exchange::UpstreamNotes;
-use crate::observe::metrics::WorkerCells;
 use crate::observe::{Audit, Exchange};
-use crate::policy::{Policy, PolicyStore, Requirement, Route};
-use crate::reject::{self, Rejection, Setting, Site};
+use crate::policy::{Requirement, Route};
+use crate::reject::{self, Rejection, Setting};
 use crate::verdict::Trace;
 pub(crate) use downstream::{Downstream, Front};
 use framing::{check_sizes, check_transfer_coding};
 use lifetime::StreamKind;
 use record::Recorder;
+pub(crate) use setup::{Lane, Serving, Setup, SetupPlaces};
 use upgraded::Carried;
 pub(crate) use upgraded::Upgraded;
 
-/// What all requests share.
+/// What all requests share, whatever the configuration.
 pub(crate) struct Gateway {
-    pub(crate) policy: PolicyStore,
     pub(crate) authenticator: Authenticator,
-    pub(crate) site: Site,
-    pub(crate) reserved: ReservedNames,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) inbound: Inbound,
-    /// Whether the help pages are served.
-    pub(crate) problem_pages: bool,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -59,17 +54,8 @@ impl std::fmt::Debug for Gateway {
     }
 }
 
-/// What the requests of one worker share.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    pub(crate) gateway: Arc<Gateway>,
-    pub(crate) pools: Pools,
-    pub(crate) cells: Arc<WorkerCells>,
-}
-
 /// Where a request has got to, for the refusal of what stops it.
 struct Progress {
-    policy: Arc<Policy>,
     route: Option<Arc<Route>>,
     rule: Option<usize>,
     now: UnixTime,
@@ -94,17 +80,17 @@ impl Gateway {
         request: Request<Incoming>,
     ) -> Response<Body> {
         let in_flight = downstream.activity.begin();
-        let front = &downstream.front;
-        let gateway = &downstream.lane.gateway;
+        let serving = downstream.serving.load();
+        let (lane, front) = (&serving.lane, &serving.front);
+        let (gateway, setup) = (&lane.gateway, &lane.setup);
         let now = gateway.clock.now();
         let (mut parts, body) = request.into_parts();
         let upgrade = upgrade::asked(&mut parts, !http_body::Body::is_end_stream(&body));
         let client = parts.extensions.remove();
         let origin = Origin::of(&parts.headers, downstream.peer, &front.trusted);
-        let exchange = Exchange::begin(now, front.id.0, origin.client, &parts.method);
-        let mut recorder = Recorder::new(Arc::clone(&downstream.lane), exchange, in_flight);
+        let exchange = Exchange::begin(now, front.place, origin.client, &parts.method);
+        let mut recorder = Recorder::new(Arc::clone(lane), exchange, in_flight);
         let mut progress = Progress {
-            policy: gateway.policy.load(),
             route: None,
             rule: None,
             now,
@@ -113,13 +99,20 @@ impl Gateway {
             tunnel: None,
         };
         let answer = gateway
-            .decide(&downstream, &parts, body, &mut progress, &mut recorder)
+            .decide(
+                &downstream,
+                &serving,
+                &parts,
+                body,
+                &mut progress,
+                &mut recorder,
+            )
             .await;
         let response = answer.unwrap_or_else(|rejection| {
             recorder.refused(&rejection);
             let setting = Setting {
-                site: &gateway.site,
-                policy: &progress.policy,
+                site: &setup.site,
+                policy: &setup.policy,
                 route: progress.route.as_deref(),
                 requirement: progress.requirement(),
                 limits: front.limits,
@@ -136,15 +129,15 @@ impl Gateway {
             response
         });
         let tunnel = progress.tunnel.take();
-        let decided = (&*progress.policy, progress.route.as_deref());
+        let route = progress.route.as_deref();
         let Some((tunnel, client)) = tunnel.zip(client) else {
-            return recorder.finish(response, parts.uri, decided);
+            return recorder.finish(response, parts.uri, route);
         };
         recorder.answered(&response, parts.uri);
         let carrying = upgraded::carry(Carried {
             client,
             tunnel,
-            life: recorder.life(StreamKind::Upgraded, decided),
+            life: recorder.life(StreamKind::Upgraded, route),
             draining: downstream.draining.clone(),
             recorder,
         });
@@ -160,20 +153,23 @@ impl Gateway {
     async fn decide(
         &self,
         downstream: &Downstream,
+        serving: &Serving,
         parts: &Parts,
         body: Incoming,
         progress: &mut Progress,
         recorder: &mut Recorder,
     ) -> Result<Response<Body>, Rejection> {
+        let (lane, front) = (&serving.lane, &serving.front);
         let permitted = self
-            .permit(downstream, parts, &body, progress, recorder)
+            .permit(downstream, serving, parts, &body, progress, recorder)
             .await;
         let permit = match permitted {
             Ok(Next::Forward(permit)) => permit,
             Ok(Next::Inbound(endpoint)) => {
                 // Apart: every request would carry along what these few need.
-                let body = LimitedBody::new(body, downstream.front.body);
-                return Box::pin(self.receive(endpoint, parts, body, progress, recorder)).await;
+                let body = LimitedBody::new(body, front.body);
+                let receiving = self.receive(endpoint, lane, parts, body, progress, recorder);
+                return Box::pin(receiving).await;
             }
             Ok(Next::Answered(response)) => {
                 drain(body, downstream.activity.begin());
@@ -186,9 +182,8 @@ impl Gateway {
         };
         let route = progress.route.as_deref().ok_or(Rejection::Internal)?;
         let kind = StreamKind::of(&parts.headers);
-        let decided = (&*progress.policy, Some(route));
         let uploads = !http_body::Body::is_end_stream(&body);
-        let life = uploads.then(|| recorder.life(kind, decided)).flatten();
+        let life = uploads.then(|| recorder.life(kind, Some(route))).flatten();
         let asked = progress.upgrade.take();
         let upgrade = asked.filter(|upgrade| route.upgrades.contains(&upgrade.protocol));
         let outgoing = Outgoing {
@@ -198,10 +193,10 @@ impl Gateway {
             headers: &parts.headers,
             peer: downstream.peer,
             by_proxy: progress.origin.by_proxy,
-            tls: downstream.front.tls,
+            tls: front.tls,
             route,
             permit: &permit,
-            reserved: &self.reserved,
+            reserved: &lane.setup.reserved,
             moved: Moved::of(&parts.headers, &parts.uri, route),
             life: life.clone(),
             is_grpc: kind == StreamKind::Grpc,
@@ -214,11 +209,11 @@ impl Gateway {
         let limits = match kind {
             // A call may be as long, and as quiet, as its token lives.
             StreamKind::Grpc => BodyLimits::NONE,
-            _ => downstream.front.body,
+            _ => front.body,
         };
         let body = LimitedBody::new(body, limits);
         // In one place, however it is awaited: it is the largest part of a request's future.
-        let forwarding = forward::forward(&downstream.lane.pools, &outgoing, body, started);
+        let forwarding = forward::forward(&lane.pools, &outgoing, body, started);
         let mut forwarding = std::pin::pin!(forwarding);
         let forwarded = match life {
             None => forwarding.await,
@@ -231,7 +226,7 @@ impl Gateway {
         };
         let notes = |status, took, retries| {
             Some(UpstreamNotes {
-                index: route.upstream.0,
+                index: lane.setup.places.upstream(route.upstream),
                 status,
                 took,
                 retries,
@@ -260,6 +255,7 @@ impl Gateway {
     async fn receive(
         &self,
         endpoint: Endpoint,
+        lane: &Lane,
         parts: &Parts,
         body: LimitedBody,
         progress: &Progress,
@@ -271,7 +267,7 @@ impl Gateway {
             peer: progress.origin.client,
             now: progress.now,
             authenticator: &self.authenticator,
-            policy: &self.policy,
+            policy: &lane.setup.policy,
         };
         let answer = self.inbound.answer(endpoint, received).await;
         let mut answer = answer.map_err(rates::of_endpoint)?;
@@ -287,12 +283,13 @@ impl Gateway {
     async fn permit(
         &self,
         downstream: &Downstream,
+        serving: &Serving,
         parts: &Parts,
         body: &Incoming,
         progress: &mut Progress,
         recorder: &mut Recorder,
     ) -> Result<Next, Rejection> {
-        let front = &downstream.front;
+        let (setup, front) = (&serving.lane.setup, &serving.front);
         check_sizes(parts, body, front)?;
         check_transfer_coding(parts)?;
         let target =
@@ -307,7 +304,7 @@ impl Gateway {
                 .map(Next::Answered)
                 .ok_or(Rejection::AuthorityUnknown);
         }
-        let policy = &progress.policy;
+        let policy = &setup.policy;
         let covered = downstream
             .served
             .as_ref()
@@ -317,10 +314,10 @@ impl Gateway {
             return Err(Rejection::AuthorityUnknown);
         }
         if own {
-            return match self.inbound.endpoint(target.path) {
+            return match setup.endpoints.at(target.path) {
                 Some(endpoint) => Ok(Next::Inbound(endpoint)),
                 None => {
-                    well_known::answer(parts, target.path, self.problem_pages).map(Next::Answered)
+                    well_known::answer(parts, target.path, setup.problem_pages).map(Next::Answered)
                 }
             };
         }
@@ -331,7 +328,7 @@ impl Gateway {
         let route = route.ok_or(Rejection::RouteNotFound)?;
         let route = Arc::clone(route);
         progress.route = Some(Arc::clone(&route));
-        recorder.exchange.route = Some(route.index);
+        recorder.exchange.route = Some(setup.places.route(&route));
         if let Some(cors) = &route.cors
             && cors::is_preflight(&parts.method, &parts.headers)
         {
@@ -362,7 +359,7 @@ impl Gateway {
         };
         let caller = self
             .authenticator
-            .authenticate(request, &mut progress.policy, &self.policy, &mut notes)
+            .authenticate(request, policy, &mut notes)
             .await;
         recorder.decided(&notes);
         let caller = caller.map_err(|refused| {
@@ -372,8 +369,14 @@ impl Gateway {
             recorder.authenticated(principal);
         }
         let requirement = progress.requirement().ok_or(Rejection::Internal)?;
-        rates::after(&route, &caller, progress.origin.client, progress.now)?;
-        let permit = authorize(caller, requirement, &progress.policy, &mut Trace::off())
+        rates::after(
+            &route,
+            policy,
+            &caller,
+            progress.origin.client,
+            progress.now,
+        )?;
+        let permit = authorize(caller, requirement, policy, &mut Trace::off())
             .map_err(Rejection::Authorization)?;
         Ok(Next::Forward(permit))
     }

@@ -11,7 +11,7 @@ use crate::authenticate::{Caller, Refused};
 use crate::clock::UnixTime;
 use crate::http::host::peer_network;
 use crate::inbound;
-use crate::policy::{Per, RateLimit, Route};
+use crate::policy::{Per, Policy, RateLimit, Route};
 use crate::reject::{Limited, Rejection};
 
 /// Counts by what is known at once.
@@ -35,6 +35,7 @@ pub(super) fn before(route: &Route, client: IpAddr, now: UnixTime) -> Result<(),
 /// Too many.
 pub(super) fn after(
     route: &Route,
+    policy: &Policy,
     caller: &Caller,
     client: IpAddr,
     now: UnixTime,
@@ -51,10 +52,13 @@ pub(super) fn after(
         Per::Client => principal.and_then(|it| it.client_id()),
         Per::Peer | Per::Route => return Ok(()),
     };
-    let issuer = principal.map(|principal| principal.issuer());
+    let issuer = principal.and_then(|principal| policy.issuer(principal.issuer()));
     let took = match who {
         // The same name of another issuer is somebody else.
-        Some(who) => limit.buckets.take((issuer, who), now),
+        Some(who) => {
+            let issuer = issuer.map(|issuer| &*issuer.rules.issuer);
+            limit.buckets.take((issuer, who), now)
+        }
         None => limit.buckets.take(peer_network(client), now),
     };
     taken(limit, took)

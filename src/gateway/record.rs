@@ -14,11 +14,8 @@ use crate::http::{Body, BodyError};
 use crate::oauth::Algorithm;
 use crate::observe::Exchange;
 use crate::observe::exchange::{CacheLabel, StreamEnd};
-use crate::policy::{Policy, Route};
+use crate::policy::Route;
 use crate::reject::Rejection;
-
-/// The policy that decided, and the route, if it came so far.
-pub(super) type Decided<'a> = (&'a Policy, Option<&'a Route>);
 
 /// Writes the record of an exchange when its response is over, however that comes about.
 #[derive(Debug)]
@@ -57,7 +54,7 @@ impl Recorder {
 
     /// Whose token it is.
     pub(super) fn authenticated(&mut self, principal: &Principal) {
-        self.exchange.issuer = Some(principal.issuer().0);
+        self.exchange.issuer = Some(self.lane.setup.places.issuer(principal.issuer()));
         self.principal = Some(principal.clone());
     }
 
@@ -69,7 +66,8 @@ impl Recorder {
         self.exchange.cause = rejection.cause();
         match rejection {
             Rejection::Authentication(refused) => {
-                self.exchange.issuer = refused.issuer.map(|id| id.0);
+                let places = &self.lane.setup.places;
+                self.exchange.issuer = refused.issuer.map(|id| places.issuer(id));
                 self.exchange.token.alg = refused.alg.map(Algorithm::name);
                 self.exchange.token.kid.clone_from(&refused.kid);
                 self.principal.clone_from(&refused.principal);
@@ -106,13 +104,13 @@ impl Recorder {
     }
 
     /// What stays open for the caller ends with this; `None`: it does not.
-    pub(super) fn life(&self, kind: StreamKind, (policy, route): Decided<'_>) -> Option<Life> {
+    pub(super) fn life(&self, kind: StreamKind, route: Option<&Route>) -> Option<Life> {
         if !route?.end_streams {
             return None;
         }
         let (principal, gateway) = (self.principal.as_ref()?, &self.lane.gateway);
         let life = gateway.authenticator.life(principal, &gateway.clock);
-        let issuer = policy.issuer(principal.issuer());
+        let issuer = self.lane.setup.policy.issuer(principal.issuer());
         Some(match issuer.filter(|_| kind.is_endless()) {
             Some(issuer) => life.until_expiry(&issuer.rules),
             None => life,
@@ -149,18 +147,16 @@ impl Recorder {
         mut self,
         response: Response<Body>,
         uri: Uri,
-        decided: Decided<'_>,
+        route: Option<&Route>,
     ) -> Response<Body> {
         self.answered(&response, uri);
         if !matches!(response.body(), Body::Streamed(_)) {
             return response;
         }
         let kind = StreamKind::of(response.headers());
-        let life = self.life(kind, decided);
+        let life = self.life(kind, route);
         let pools = &self.lane.pools;
-        let gap_max = decided
-            .1
-            .and_then(|route| pools.body_gap_max(route.upstream));
+        let gap_max = route.and_then(|route| pools.body_gap_max(route.upstream));
         response.map(|body| Body::streamed(Streamed::new(body, kind, life, gap_max, self)))
     }
 }
@@ -176,7 +172,9 @@ impl Drop for Recorder {
             if let Some(principal) = &self.principal {
                 note_token(&mut self.exchange, principal);
             }
-            self.lane.gateway.audit.decision(&mut self.exchange);
+            let lane = &self.lane;
+            let audit = &lane.gateway.audit;
+            audit.decision(&mut self.exchange, &lane.setup.digest);
         }
     }
 }

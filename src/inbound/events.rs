@@ -4,6 +4,8 @@
 //! every token that was issued up to then. What else a transmitter tells is acknowledged and left
 //! alone. To hear the same again changes nothing, so events are not remembered.
 
+use std::sync::Arc;
+
 use http::{Response, StatusCode};
 use serde_json::json;
 
@@ -47,7 +49,7 @@ struct Ended {
 
 impl Inbound {
     pub(super) async fn events(&self, received: Received<'_>) -> Response<Body> {
-        let (now, policy) = (received.now, received.policy.load());
+        let (now, policy) = (received.now, Arc::clone(received.policy));
         let (statement, ended) = match taken(received).await {
             Ok(taken) => taken,
             Err(fault) => return refused(&fault),

@@ -30,7 +30,7 @@ use crate::http::{form, headers};
 use crate::limit::{Buckets, Quota};
 use crate::observe::Audit;
 use crate::observe::audit::{AdminEvent, SelectorNotes};
-use crate::policy::{Policy, PolicyStore};
+use crate::policy::Policy;
 use crate::revocation::{Added, Revocation, Revocations};
 use replay::Seen;
 
@@ -62,10 +62,13 @@ pub(crate) enum Endpoint {
     Revoke,
 }
 
-/// The endpoints and what they share.
+/// The endpoints that a configuration serves.
+#[derive(Debug)]
+pub(crate) struct Endpoints(Vec<(&'static str, Endpoint)>);
+
+/// What the endpoints share.
 #[derive(Debug)]
 pub(crate) struct Inbound {
-    served: Vec<(&'static str, Endpoint)>,
     revocations: Arc<Revocations>,
     audit: Arc<Audit>,
     seen: Seen,
@@ -81,7 +84,7 @@ pub(crate) struct Received<'a> {
     pub(crate) peer: IpAddr,
     pub(crate) now: UnixTime,
     pub(crate) authenticator: &'a Authenticator,
-    pub(crate) policy: &'a PolicyStore,
+    pub(crate) policy: &'a Arc<Policy>,
 }
 
 /// Lies in an answer's extensions where the request was not granted: why, for the operator.
@@ -91,15 +94,10 @@ pub(crate) struct Declined(pub(crate) &'static str);
 /// One peer asks too often: when it may ask again.
 pub(crate) struct TooMany(pub(crate) Duration);
 
-impl Inbound {
+impl Endpoints {
     /// `revoke`: whether holders may give their tokens up. The others are served where an issuer has
     /// rules for them.
-    pub(crate) fn new(
-        revoke: bool,
-        policy: &Policy,
-        revocations: Arc<Revocations>,
-        audit: Arc<Audit>,
-    ) -> Self {
+    pub(crate) fn new(revoke: bool, policy: &Policy) -> Self {
         let any = |has: fn(&crate::policy::Issuer) -> bool| {
             policy.issuers().iter().any(|issuer| has(&issuer.rules))
         };
@@ -109,20 +107,25 @@ impl Inbound {
             (EVENTS, Endpoint::Events, any(|it| it.events.is_some())),
         ];
         let served = served.into_iter().filter(|(.., on)| *on);
+        Self(served.map(|(path, endpoint, _)| (path, endpoint)).collect())
+    }
+
+    /// The endpoint at a path, if it is served.
+    pub(crate) fn at(&self, path: &str) -> Option<Endpoint> {
+        let found = self.0.iter().find(|(served, _)| *served == path);
+        found.map(|(_, endpoint)| *endpoint)
+    }
+}
+
+impl Inbound {
+    pub(crate) fn new(revocations: Arc<Revocations>, audit: Arc<Audit>) -> Self {
         Self {
-            served: served.map(|(path, endpoint, _)| (path, endpoint)).collect(),
             revocations,
             audit,
             seen: Seen::default(),
             peers: Buckets::new(PEER_QUOTA, PEERS_MAX),
             writing: Semaphore::new(WRITES_MAX),
         }
-    }
-
-    /// The endpoint at a path, if it is served.
-    pub(crate) fn endpoint(&self, path: &str) -> Option<Endpoint> {
-        let found = self.served.iter().find(|(served, _)| *served == path);
-        found.map(|(_, endpoint)| *endpoint)
     }
 
     /// Answers a request to one of the endpoints.

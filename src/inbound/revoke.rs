@@ -41,7 +41,6 @@ impl Inbound {
             Err(AuthenticationError::KeysUnavailable) => return Ok(later()),
             Err(error) => {
                 let opaque = matches!(error, AuthenticationError::Malformed(Malformed::Opaque));
-                let policy = policy.load();
                 let mut issuers = policy.issuers().iter();
                 let of_others = opaque && issuers.any(|it| it.rules.introspection.is_some());
                 return Ok(if hint == Some("refresh_token") || of_others {

@@ -10,8 +10,8 @@ use crate::http::host::peer_network;
 /// The limits and counts of one listener, shared by the workers.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    total_max: usize,
-    per_peer_max: usize,
+    total_max: AtomicUsize,
+    per_peer_max: AtomicUsize,
     total: AtomicUsize,
     /// Bounded by `total_max`: a peer without connections has no entry.
     peers: Mutex<HashMap<IpAddr, usize>>,
@@ -35,11 +35,17 @@ pub(crate) struct Admitted {
 impl Admission {
     pub(crate) fn new(total_max: usize, per_peer_max: usize) -> Self {
         Self {
-            total_max,
-            per_peer_max,
+            total_max: AtomicUsize::new(total_max),
+            per_peer_max: AtomicUsize::new(per_peer_max),
             total: AtomicUsize::new(0),
             peers: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// From here on the limits are these; what is open stays.
+    pub(crate) fn limit(&self, total_max: usize, per_peer_max: usize) {
+        self.total_max.store(total_max, Ordering::Relaxed);
+        self.per_peer_max.store(per_peer_max, Ordering::Relaxed);
     }
 
     /// Connections that are open.
@@ -56,9 +62,10 @@ impl Admission {
     /// # Errors
     /// There are too many.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Admitted, Refusal> {
+        let max = self.total_max.load(Ordering::Relaxed);
         self.total
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |total| {
-                (total < self.total_max).then_some(total + 1)
+                (total < max).then_some(total + 1)
             })
             .map_err(|_| Refusal::Total)?;
         Ok(Admitted {
@@ -77,7 +84,7 @@ impl Admitted {
         let peer = peer_network(peer);
         let mut peers = self.admission.peers();
         let count = peers.entry(peer).or_default();
-        if *count >= self.admission.per_peer_max {
+        if *count >= self.admission.per_peer_max.load(Ordering::Relaxed) {
             return Err(Refusal::PerPeer);
         }
         *count += 1;

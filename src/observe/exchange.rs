@@ -86,7 +86,7 @@ pub(crate) struct TokenNotes {
 /// The part of the upstream in an exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UpstreamNotes {
-    /// The upstream's place in the configuration.
+    /// The upstream's place.
     pub(crate) index: usize,
     /// `None`: no response came.
     pub(crate) status: Option<u16>,
@@ -124,8 +124,8 @@ impl StreamEnd {
     }
 }
 
-/// The record. Filled on the request's way, written once at its end. It holds places in the
-/// configured lists; names are looked up where a line is written.
+/// The record. Filled on the request's way, written once at its end. It holds places in
+/// [`super::Names`]; names are looked up where a line is written.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     pub(crate) started: Instant,

@@ -8,9 +8,11 @@ pub(crate) mod exchange;
 mod histogram;
 pub(crate) mod log;
 pub(crate) mod metrics;
+mod names;
 mod shown;
 
 pub(crate) use audit::Audit;
 pub(crate) use exchange::{Exchange, Outcome};
 pub(crate) use metrics::{Labels, Metrics, Readings};
+pub(crate) use names::Names;
 pub(crate) use shown::{hex, shown};

@@ -13,7 +13,7 @@ use crate::oauth::AlgorithmSet;
 const LIFETIME_LEAST: Duration = Duration::from_secs(86_400);
 
 /// The rules of one `[issuers.NAME]` table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Issuer {
     /// The configured name: labels and logs.
     pub(crate) name: Arc<str>,
@@ -39,7 +39,7 @@ pub(crate) struct Issuer {
 }
 
 /// Whose logout tokens are taken, and what they end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogoutRules {
     /// At least one; `aud` must hold one of them.
     pub(crate) client_ids: Vec<Box<str>>,
@@ -48,7 +48,7 @@ pub(crate) struct LogoutRules {
 }
 
 /// Whose security events are taken, and of whom they may speak.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EventRules {
     /// At least one; `aud` must hold one of them.
     pub(crate) audiences: Vec<Box<str>>,
@@ -57,14 +57,16 @@ pub(crate) struct EventRules {
 }
 
 /// How the answers about opaque tokens are used.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IntrospectionRules {
+    /// Who is asked, and by whom: answers are remembered for these.
+    pub(crate) asked_at: Box<str>,
     /// An answer counts this long, and never past the token's `exp`.
     pub(crate) cache_max: Duration,
 }
 
 /// Where a client gets a new token, told in refusals.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Renewal {
     pub(crate) token_endpoint: Option<Box<str>>,
     pub(crate) hint: Option<Box<str>>,

@@ -1,22 +1,23 @@
 //! The policy: everything a request is decided by, as one immutable snapshot.
 //!
-//! A request loads it once and sees one state of routes, rules and keys from its first check to
-//! its last. Control is the only writer; it builds the next snapshot out of the parts that did not
-//! change and publishes it through [`PolicyStore`].
+//! A request loads it once and sees one state of routes and rules from its first check to its last.
+//! The keys of an issuer have a place of their own in it, which the keeper of those keys writes to:
+//! they change far more often than the rest, and a request that waited for a key finds it there.
 
 mod issuer;
 mod pattern;
 mod route;
 mod shaping;
-mod store;
 mod table;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use crate::clock::UnixTime;
 use crate::keys::KeySet;
+use crate::published::Published;
 
 pub(crate) use issuer::{
     EventRules, IntrospectionRules, Issuer, LogoutRules, Renewal, strip_application,
@@ -27,7 +28,6 @@ pub(crate) use route::{
     Rule, Trust, UpstreamId,
 };
 pub(crate) use shaping::{ResponseHeaders, TokenPlace, without};
-pub(crate) use store::PolicyStore;
 pub(crate) use table::{ListenerId, Placement, RouteTable};
 
 /// An issuer's place in the policy.
@@ -38,18 +38,36 @@ pub(crate) struct IssuerId(pub(crate) usize);
 #[derive(Clone, Debug)]
 pub(crate) struct TrustedIssuer {
     pub(crate) rules: Arc<Issuer>,
+    keys: Arc<Published<IssuerKeys>>,
+}
+
+/// An issuer's keys at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct IssuerKeys {
     /// `None`: never loaded, older than the hard limit, or an issuer of opaque tokens.
-    pub(crate) keys: Option<Arc<KeySet>>,
+    pub(crate) set: Option<Arc<KeySet>>,
     /// When the provider last confirmed them; `None` for keys of the configuration.
     pub(crate) checked_at: Option<UnixTime>,
+}
+
+impl TrustedIssuer {
+    /// An issuer whose keys are published in `keys`.
+    pub(crate) const fn new(rules: Arc<Issuer>, keys: Arc<Published<IssuerKeys>>) -> Self {
+        Self { rules, keys }
+    }
+
+    /// Its keys of now.
+    pub(crate) fn keys(&self) -> impl Deref<Target = Arc<IssuerKeys>> {
+        self.keys.look()
+    }
 }
 
 /// The snapshot.
 #[derive(Debug)]
 pub(crate) struct Policy {
     issuers: Vec<TrustedIssuer>,
-    by_iss: Arc<HashMap<Box<str>, IssuerId>>,
-    routes: Arc<RouteTable>,
+    by_iss: HashMap<Box<str>, IssuerId>,
+    routes: RouteTable,
 }
 
 impl Policy {
@@ -63,27 +81,8 @@ impl Policy {
             .collect();
         Self {
             issuers,
-            by_iss: Arc::new(by_iss),
-            routes: Arc::new(routes),
-        }
-    }
-
-    /// This policy with the keys of one issuer as they were found at a time.
-    pub(crate) fn with_keys(
-        &self,
-        id: IssuerId,
-        keys: Option<Arc<KeySet>>,
-        checked_at: Option<UnixTime>,
-    ) -> Self {
-        let mut issuers = self.issuers.clone();
-        if let Some(issuer) = issuers.get_mut(id.0) {
-            issuer.keys = keys;
-            issuer.checked_at = checked_at;
-        }
-        Self {
-            issuers,
-            by_iss: Arc::clone(&self.by_iss),
-            routes: Arc::clone(&self.routes),
+            by_iss,
+            routes,
         }
     }
 

@@ -99,7 +99,7 @@ pub(crate) enum MethodSet {
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     pub(crate) per: Per,
-    pub(crate) buckets: Buckets,
+    pub(crate) buckets: Arc<Buckets>,
 }
 
 /// By whom a route's use is counted.

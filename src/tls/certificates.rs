@@ -139,11 +139,9 @@ impl Certificates {
         self.set().iter().cloned().collect()
     }
 
-    /// Serves others from the next handshake on; whether they are others.
-    pub(crate) fn replace(&self, served: Vec<Served>) -> bool {
-        let Some(new) = Set::new(served) else {
-            return false;
-        };
+    /// Serves those of `other` from the next handshake on; whether they are others.
+    pub(crate) fn replace(&self, other: &Self) -> bool {
+        let new = other.set().clone();
         let chain = |served: &Arc<Served>| served.key.cert.clone();
         if self.set().iter().map(chain).eq(new.iter().map(chain)) {
             return false;

@@ -34,7 +34,7 @@ pub(crate) fn connector(
     protocols: &[&[u8]],
 ) -> Result<TlsConnector, ClientError> {
     let roots = match ca {
-        Some(pem) => super::roots(pem).ok_or(ClientError::Roots)?,
+        Some(pem) => super::roots(pem).ok_or(ClientError::Roots)?.0,
         None => {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

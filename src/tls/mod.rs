@@ -36,18 +36,37 @@ pub(crate) enum MinVersion {
 }
 
 /// Which certificates clients must show.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ClientAuth {
     None,
     /// One that is shown must be of these roots.
-    Optional(RootCertStore),
-    Required(RootCertStore),
+    Optional(Roots),
+    Required(Roots),
+}
+
+/// Roots that certificates are verified by.
+#[derive(Clone, Debug)]
+pub(crate) struct Roots(RootCertStore);
+
+impl PartialEq for Roots {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.roots == other.0.roots
+    }
+}
+
+/// What a client and a listener may agree on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Terms {
+    pub(crate) min_version: MinVersion,
+    pub(crate) client_auth: ClientAuth,
+    pub(crate) protocols: Vec<Protocol>,
 }
 
 /// A listener's side of TLS.
 #[derive(Clone)]
 pub(crate) struct Tls {
     acceptor: TlsAcceptor,
+    terms: Terms,
     certificates: Arc<Certificates>,
     handshake_max: Duration,
 }
@@ -86,7 +105,7 @@ impl ClientAuth {
             Self::Optional(roots) => (roots, true),
             Self::Required(roots) => (roots, false),
         };
-        let roots = Arc::new(roots.clone());
+        let roots = Arc::new(roots.0.clone());
         let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
         let builder = if optional {
             builder.allow_unauthenticated()
@@ -105,22 +124,22 @@ impl Tls {
     /// The provider gives no random bytes or does not support the versions.
     pub(crate) fn new(
         certificates: Certificates,
-        (min_version, client_auth): (MinVersion, &ClientAuth),
-        protocols: &[Protocol],
+        terms: Terms,
         handshake_max: Duration,
     ) -> Result<Self, rustls::Error> {
         let certificates = Arc::new(certificates);
-        let versions: &[_] = match min_version {
+        let versions: &[_] = match terms.min_version {
             MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             MinVersion::Tls13 => &[&rustls::version::TLS13],
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier = client_auth.verifier(&provider)?;
+        let verifier = terms.client_auth.verifier(&provider)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::clone(&certificates) as _);
-        config.alpn_protocols = protocols
+        config.alpn_protocols = terms
+            .protocols
             .iter()
             .map(|protocol| match protocol {
                 Protocol::Http1 => b"http/1.1".to_vec(),
@@ -132,8 +151,18 @@ impl Tls {
         config.send_tls13_tickets = 1;
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
+            terms,
             certificates,
             handshake_max,
+        })
+    }
+
+    /// The same with another limit, for the same terms: what clients keep of their sessions goes on to be
+    /// good. `None` for other terms, under which an old session must not be resumed.
+    pub(crate) fn renewed(&self, terms: &Terms, handshake_max: Duration) -> Option<Self> {
+        (self.terms == *terms).then(|| Self {
+            handshake_max,
+            ..self.clone()
         })
     }
 
@@ -171,10 +200,10 @@ impl Tls {
 }
 
 /// The roots of a PEM file; `None` if it holds none, or one that cannot be read.
-pub(crate) fn roots(pem: &[u8]) -> Option<RootCertStore> {
+pub(crate) fn roots(pem: &[u8]) -> Option<Roots> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         roots.add(certificate.ok()?).ok()?;
     }
-    (!roots.is_empty()).then_some(roots)
+    (!roots.is_empty()).then_some(Roots(roots))
 }

@@ -9,12 +9,13 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::{Drain, Listener};
-use crate::gateway::{Downstream, Gateway, Lane, Upgraded};
+use crate::gateway::{Downstream, Gateway, Serving, Upgraded};
 use crate::http::deadline::{Activity, Timed};
 use crate::http::network::is_in;
 use crate::http::serve::{Farewell, Protocol, ProtocolError, serve};
 use crate::listen::admission::Admitted;
 use crate::listen::proxy_protocol;
+use crate::published::Published;
 use crate::tls::certificates::Served;
 
 /// A connection that was just opened has this long to send its first request when draining begins:
@@ -23,7 +24,7 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 
 /// What a connection is served with.
 pub(super) struct Connection {
-    pub(super) lane: Arc<Lane>,
+    pub(super) serving: Arc<Published<Serving>>,
     pub(super) listener: Arc<Listener>,
     pub(super) peer: IpAddr,
     pub(super) drain: Drain,
@@ -75,13 +76,12 @@ impl Connection {
             Arc::clone(&activity),
         );
         let downstream = Arc::new(Downstream {
-            lane: Arc::clone(&self.lane),
-            front: Arc::clone(&self.listener.front),
+            serving: Arc::clone(&self.serving),
             peer: self.peer,
             served,
             activity,
             upgraded: Upgraded::default(),
-            draining: self.drain.signal.clone(),
+            draining: self.drain.0.clone(),
         });
         let upgraded = Arc::clone(&downstream);
         let activity = Arc::clone(&downstream.activity);

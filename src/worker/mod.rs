@@ -14,11 +14,12 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::gateway::{Front, Lane};
+use crate::gateway::{Front, Lane, Serving};
 use crate::http::deadline::WaitLimits;
 use crate::http::serve::{MessageLimits, Protocol, ProtocolError};
 use crate::listen::accept;
 use crate::listen::admission::{Admission, Refusal};
+use crate::published::Published;
 use crate::tls::{HandshakeError, Tls};
 
 /// How often kept upstream connections are looked at.
@@ -34,7 +35,7 @@ pub(crate) struct Listener {
     pub(crate) admission: Arc<Admission>,
     pub(crate) waits: WaitLimits,
     pub(crate) messages: MessageLimits,
-    pub(crate) counts: ListenerCounts,
+    pub(crate) counts: Arc<ListenerCounts>,
     /// A connection begins with who it comes from.
     pub(crate) proxy_protocol: bool,
     /// For that, and for the TLS handshake.
@@ -77,19 +78,27 @@ impl ListenerCounts {
     }
 }
 
-/// Tells workers to stop, and how long they may take.
-#[derive(Clone, Debug)]
-pub(crate) struct Drain {
-    pub(crate) signal: watch::Receiver<bool>,
-    pub(crate) limit: Duration,
+/// A socket of a worker, and what is done with whoever connects to it.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) socket: std::net::TcpListener,
+    /// What connections are taken by.
+    pub(crate) taking: Arc<Published<Listener>>,
+    /// What their requests are answered by.
+    pub(crate) serving: Arc<Published<Serving>>,
+    pub(crate) closing: watch::Receiver<bool>,
 }
+
+/// Tells of an end that has begun: of a listener, or of the gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct Drain(pub(crate) watch::Receiver<bool>);
 
 impl Drain {
     /// Done when draining has begun, or nobody can begin it any more.
     pub(crate) async fn begun(mut self) {
-        let seen = self.signal.clone();
+        let seen = self.0.clone();
         // Unconstrained: a busy task's budget must not keep it from being asked.
-        let begun = tokio::task::unconstrained(self.signal.wait_for(|draining| *draining));
+        let begun = tokio::task::unconstrained(self.0.wait_for(|draining| *draining));
         let mut begun = std::pin::pin!(begun);
         let mut asked = false;
         std::future::poll_fn(|context| {
@@ -107,70 +116,76 @@ impl Drain {
 
 /// Runs a worker until it has drained. Gives the number of connections that were cut.
 ///
+/// `doors` are its sockets, those of the beginning and others that come. `drain`: the gateway ends; the
+/// doors are closed by whoever says so.
+///
 /// # Errors
-/// The runtime cannot be made, or a socket not be used.
+/// The runtime cannot be made.
 pub(crate) fn run(
-    lane: Arc<Lane>,
-    sockets: Vec<(Arc<Listener>, std::net::TcpListener)>,
+    lane: Arc<Published<Lane>>,
+    doors: mpsc::Receiver<Door>,
     drain: Drain,
 ) -> std::io::Result<usize> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(lane, sockets, drain))
+    Ok(runtime.block_on(serve(lane, doors, drain)))
 }
 
-async fn serve(
-    lane: Arc<Lane>,
-    sockets: Vec<(Arc<Listener>, std::net::TcpListener)>,
-    drain: Drain,
-) -> std::io::Result<usize> {
+async fn serve(lane: Arc<Published<Lane>>, mut doors: mpsc::Receiver<Door>, drain: Drain) -> usize {
     // Every connection holds a sender; when all are gone, all connections are.
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
-    for (listener, socket) in sockets {
-        let socket = TcpListener::from_std(socket)?;
-        let lane = Arc::clone(&lane);
-        let alive = alive.clone();
-        let drain = drain.clone();
-        tokio::spawn(async move {
-            let stop = drain.clone().begun();
-            accept(socket, stop, |stream, peer| {
-                match listener.admission.admit() {
-                    Ok(admitted) => {
-                        let connection = connection::Connection {
-                            lane: Arc::clone(&lane),
-                            listener: Arc::clone(&listener),
-                            peer: peer.ip().to_canonical(),
-                            drain: drain.clone(),
-                            admitted,
-                            _alive: alive.clone(),
-                        };
-                        tokio::spawn(connection.serve(stream));
-                    }
-                    Err(refusal) => listener.counts.refused(refusal),
-                }
-            })
-            .await;
-        });
+    let mut ends = std::pin::pin!(drain.begun());
+    let mut sweep = tokio::time::interval(POOL_SWEEP);
+    loop {
+        tokio::select! {
+            biased;
+            () = ends.as_mut() => break,
+            Some(door) = doors.recv() => open(door, &alive),
+            _ = sweep.tick() => lane.look().pools.close_old(),
+        }
+    }
+    // What was to be opened is opened, for connections that the kernel has completed already.
+    while let Ok(door) = doors.try_recv() {
+        open(door, &alive);
     }
     drop(alive);
-    let sweep = {
-        let lane = Arc::clone(&lane);
-        tokio::spawn(async move {
-            let mut sweep = tokio::time::interval(POOL_SWEEP);
-            loop {
-                sweep.tick().await;
-                lane.pools.close_old();
+    let limit = lane.look().setup.drain_timeout;
+    match tokio::time::timeout(limit, all_gone.recv()).await {
+        Ok(_) => 0,
+        Err(_) => all_gone.sender_strong_count(),
+    }
+}
+
+/// Takes the connections of a door until it is closed.
+fn open(door: Door, alive: &mpsc::Sender<()>) {
+    let alive = alive.clone();
+    tokio::spawn(async move {
+        let socket = match TcpListener::from_std(door.socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%error, "a socket cannot be used");
+                return;
+            }
+        };
+        let drain = Drain(door.closing);
+        accept(socket, drain.clone().begun(), |stream, peer| {
+            let listener = door.taking.load();
+            match listener.admission.admit() {
+                Ok(admitted) => {
+                    let connection = connection::Connection {
+                        serving: Arc::clone(&door.serving),
+                        listener,
+                        peer: peer.ip().to_canonical(),
+                        drain: drain.clone(),
+                        admitted,
+                        _alive: alive.clone(),
+                    };
+                    tokio::spawn(connection.serve(stream));
+                }
+                Err(refusal) => listener.counts.refused(refusal),
             }
         })
-    };
-    let limit = drain.limit;
-    drain.begun().await;
-    let drained = tokio::time::timeout(limit, all_gone.recv()).await;
-    sweep.abort();
-    Ok(if drained.is_ok() {
-        0
-    } else {
-        all_gone.sender_strong_count()
-    })
+        .await;
+    });
 }

@@ -147,7 +147,7 @@ fn sigterm_finishes_what_runs_and_flushes_the_audit() {
     });
     let (mut upstream, _) = listener.accept().expect("the request");
     process.signal("HUP");
-    process.wait_for("reloading is not served");
+    process.wait_for("the configuration was reloaded");
     process.signal("TERM");
     process.wait_for("shutting down");
     upstream
@@ -169,9 +169,12 @@ fn a_second_gateway_on_the_same_port_does_not_start() {
     let (main, upstream) = (issuer(), Upstream::echo());
     let port = free_port();
     let (_first, folder) = Process::start(Bearward::usual(&main, &upstream).at_port(port));
+    let first = std::fs::read_to_string(folder.path().join("bearward.toml")).expect("a file");
+    let second = first.replace("[server]", "[server]\nstate_dir = \"other\"");
+    std::fs::write(folder.path().join("second.toml"), second).expect("a file");
     let second = Command::new(env!("CARGO_BIN_EXE_bearward"))
         .args(["run", "--config"])
-        .arg(folder.path().join("bearward.toml"))
+        .arg(folder.path().join("second.toml"))
         .output()
         .expect("it runs");
     assert_eq!(second.status.code(), Some(71));

@@ -38,6 +38,7 @@ mod provider;
 mod rates;
 mod reasons;
 mod refusals;
+mod reload;
 mod revocation;
 mod revocation_kept;
 mod shaping;

@@ -1,5 +1,6 @@
 //! `/api/v1/issuers`: each issuer with its keys, their ages and what went wrong; fetching anew.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,10 +10,9 @@ use serde::Serialize;
 
 use super::{ACTOR, Admin, Answer, json, problem};
 use crate::clock::UnixTime;
-use crate::control::{IntrospectionStatus, KeyStatus, SourceKind};
+use crate::control::{KeptIssuer, SourceKind};
 use crate::keys::{KeySet, VerificationKey};
 use crate::observe::audit::AdminEvent;
-use crate::policy::TrustedIssuer;
 
 /// How long an answer waits for the fetch that was asked for.
 const FETCH_WAIT_MAX: Duration = Duration::from_secs(8);
@@ -86,29 +86,22 @@ fn unknown() -> Answer {
 }
 
 fn list(admin: &Admin) -> Answer {
-    let policy = admin.gateway.policy.load();
-    let shown: Vec<_> = admin
-        .issuers
-        .iter()
-        .zip(policy.issuers())
-        .map(|((status, introspection), issuer)| shown(status, introspection, issuer))
-        .collect();
+    let active = admin.active.load();
+    let shown: Vec<_> = active.issuers.iter().map(|it| shown(it)).collect();
     json(StatusCode::OK, &serde_json::json!({ "issuers": shown }))
 }
 
 fn find(admin: &Admin, name: &str) -> Option<Shown> {
-    let policy = admin.gateway.policy.load();
-    let mut all = admin.issuers.iter().zip(policy.issuers());
-    let ((status, introspection), issuer) = all.find(|((status, _), _)| *status.name == *name)?;
-    Some(shown(status, introspection, issuer))
+    let issuer = admin.active.load().issuer(name).cloned();
+    issuer.map(|issuer| shown(&issuer))
 }
 
 /// Has the keys fetched now; the answer is the issuer as it stands then.
 async fn refresh(admin: &Admin, name: &str) -> Answer {
-    if find(admin, name).is_none() {
+    let Some(issuer) = admin.active.load().issuer(name).cloned() else {
         return unknown();
-    }
-    let fetched = tokio::time::timeout(FETCH_WAIT_MAX, admin.orders.refresh(name)).await;
+    };
+    let fetched = tokio::time::timeout(FETCH_WAIT_MAX, issuer.refresh()).await;
     let (status, result) = match &fetched {
         Err(_) => (StatusCode::ACCEPTED, "running"),
         Ok(Some(Ok(()))) => (StatusCode::OK, "fetched"),
@@ -130,9 +123,7 @@ async fn refresh(admin: &Admin, name: &str) -> Answer {
     admin.gateway.audit.admin(now, &event);
     match fetched {
         Ok(Some(Err(error))) => {
-            let policy = admin.gateway.policy.load();
-            let keys = policy.issuers().iter().find(|it| *it.rules.name == *name);
-            let rest = match keys.and_then(|issuer| issuer.keys.as_ref()) {
+            let rest = match issuer.trusted().keys().set {
                 Some(_) => "; the last good keys serve on",
                 None => "; there are no keys, and its tokens are refused with 503",
             };
@@ -142,7 +133,10 @@ async fn refresh(admin: &Admin, name: &str) -> Answer {
     }
 }
 
-fn shown(status: &KeyStatus, introspection: &IntrospectionStatus, issuer: &TrustedIssuer) -> Shown {
+fn shown(kept: &KeptIssuer) -> Shown {
+    let (status, introspection) = (&kept.status, &kept.introspection);
+    let issuer = kept.trusted();
+    let published = Arc::clone(&issuer.keys());
     let notes = status.notes();
     let at = |time: Option<UnixTime>| time.map(UnixTime::rfc3339);
     let last_error = match (notes.failed, introspection.failure()) {
@@ -161,7 +155,7 @@ fn shown(status: &KeyStatus, introspection: &IntrospectionStatus, issuer: &Trust
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
-    let keys = issuer.keys.as_deref();
+    let keys = published.set.as_deref();
     Shown {
         name: status.name.to_string(),
         issuer: issuer.rules.issuer.to_string(),
@@ -189,7 +183,7 @@ fn shown(status: &KeyStatus, introspection: &IntrospectionStatus, issuer: &Trust
             .collect(),
         distrusted: notes.distrusted,
         unknown_kids: status.unknown_kids.load(Ordering::Relaxed),
-        checked_at: at(issuer.checked_at.or_else(|| introspection.answered())),
+        checked_at: at(published.checked_at.or_else(|| introspection.answered())),
         next_fetch_at: at(notes.next_fetch),
         stale_at: at(notes.stale_at),
         last_error,

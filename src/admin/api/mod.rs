@@ -1,6 +1,7 @@
 //! `/api/v1`: everything here has shown the admin token.
 
 mod issuers;
+mod reload;
 mod revocations;
 
 use http::StatusCode;
@@ -23,6 +24,7 @@ pub(super) async fn answer(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer 
     };
     match first {
         "issuers" => issuers::answer(admin, parts, rest).await,
+        "reload" if rest.is_none() => reload::answer(admin, parts).await,
         "revocations" => revocations::answer(admin, parts, rest, body).await,
         _ => problem(StatusCode::NOT_FOUND, "there is nothing here"),
     }

@@ -51,7 +51,7 @@ pub(super) fn demo(port: u16) -> Outcome {
 
     let tokens = lines::Tokens::mint(&key, &services.issuer).map_err(Failure::internal)?;
     let admin = format!("http://{}", gateway.admin());
-    AdminClient::new(&admin, gateway.admin_token())?.send(
+    AdminClient::new(&admin, &gateway.admin_token())?.send(
         http::Method::POST,
         "/api/v1/revocations",
         Some(&json!({
@@ -76,7 +76,7 @@ pub(super) fn demo(port: u16) -> Outcome {
         services.issuer
     ));
     say("\nCtrl-C ends it.");
-    wait_for_end().map_err(Failure::internal)?;
+    wait_for_end(&gateway).map_err(Failure::internal)?;
     let _ = gateway.stop();
     drop(services);
     folder.close().map_err(Failure::internal)?;
@@ -115,7 +115,7 @@ fn start(folder: &Path, port: u16, services: &services::Services) -> Result<Runn
     std::fs::write(&path, &text).map_err(Failure::internal)?;
     let (config, report) = config::read(&path, text);
     let config = config.ok_or_else(|| Failure::new(Code::Internal, report.pretty()))?;
-    app::start(config, Arc::new(SystemClock), std::io::sink())
+    app::start(config, Some(path), Arc::new(SystemClock), std::io::sink())
         .map_err(|error| Failure::new(Code::Internal, error))
 }
 

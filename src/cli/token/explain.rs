@@ -15,7 +15,6 @@ use clap::Args;
 use http::{HeaderMap, Method, Version};
 use serde_json::{Value, json};
 
-use crate::app;
 use crate::authenticate::{self, Ask, Caller, Notes};
 use crate::authorize::authorize;
 use crate::cli::output::{Code, Failure, data};
@@ -23,7 +22,7 @@ use crate::cli::token::read_token;
 use crate::cli::{CONFIG, Outcome};
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::config::{self, Config};
-use crate::control::{self, Kept, NoSet, SavedKeys, SourceKind};
+use crate::control::{self, KeptIssuer, NoSet, SavedKeys, SourceKind};
 use crate::keys::jwks;
 use crate::policy::{Access, IssuerId, Policy, Route};
 use crate::reject::{self, NamedLimits, Rejection, Setting, Site};
@@ -77,12 +76,16 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Outcome {
     };
     let token = read_token(&arguments.source)?;
     let token = &*token;
-    let saved = SavedKeys::of(&config.state_dir);
+    let saved = SavedKeys::of(&config.fixed.state_dir);
     let issuers = std::mem::take(&mut config.issuers);
-    let (issuers, _) = control::prepare(issuers, &saved, now)
+    let clock: Arc<dyn Clock> = Arc::new(StandingClock(now));
+    let (issuers, _) = control::issuers(issuers, &saved, &clock, &[])
         .map_err(|error| Failure::new(Code::System, error))?;
-    let policy = with_keys(app::policy(&config, &issuers), arguments.jwks.as_deref())?;
+    let policy = control::policy(&config, config.listeners.len(), &issuers);
     let keys = keys_from(&issuers, &route, arguments.jwks.as_deref());
+    if let Some(file) = &arguments.jwks {
+        give_keys(&issuers, file)?;
+    }
     if let Some(asked) = authenticate::introspected_by(&route, token) {
         let issuer = policy.issuer(asked).map(|issuer| &issuer.rules.issuer);
         let message = format!(
@@ -192,31 +195,35 @@ fn judge(
     }
 }
 
-/// The policy with a JWK set in the place of keys that would have to be fetched.
-fn with_keys(mut policy: Policy, file: Option<&Path>) -> Result<Policy, Failure> {
-    let Some(file) = file else {
-        return Ok(policy);
-    };
+/// Puts a JWK set in the place of keys that would have to be fetched.
+fn give_keys(issuers: &[Arc<KeptIssuer>], file: &Path) -> Result<(), Failure> {
     let bytes = std::fs::read(file).map_err(|error| {
         Failure::new(
             Code::Usage,
             format!("{} cannot be read: {error}", file.display()),
         )
     })?;
-    for place in 0..policy.issuers().len() {
-        let id = IssuerId(place);
-        let missing = policy
-            .issuer(id)
-            .filter(|issuer| issuer.keys.is_none() && issuer.rules.introspection.is_none());
-        let Some(allowed) = missing.map(|issuer| issuer.rules.algorithms) else {
+    for issuer in issuers {
+        let trusted = issuer.trusted();
+        if trusted.keys().set.is_some() || trusted.rules.introspection.is_some() {
             continue;
-        };
-        let (keys, _) = jwks::read(&bytes, allowed, &HashSet::new())
+        }
+        let (keys, _) = jwks::read(&bytes, trusted.rules.algorithms, &HashSet::new())
             .and_then(jwks::Published::into_set)
             .map_err(|error| Failure::new(Code::Usage, format!("{}: {error}", file.display())))?;
-        policy = policy.with_keys(id, Some(Arc::new(keys)), None);
+        issuer.give(keys);
     }
-    Ok(policy)
+    Ok(())
+}
+
+/// The time that is asked about.
+#[derive(Debug)]
+struct StandingClock(UnixTime);
+
+impl Clock for StandingClock {
+    fn now(&self) -> UnixTime {
+        self.0
+    }
 }
 
 /// Header and claims for whoever holds the token; `None` if it is no token.
@@ -230,17 +237,17 @@ fn says(token: &[u8]) -> Option<[Value; 2]> {
 }
 
 /// Where the keys of a route's issuers are from, and how old they are.
-fn keys_from(issuers: &[Kept], route: &Route, file: Option<&Path>) -> Vec<String> {
+fn keys_from(issuers: &[Arc<KeptIssuer>], route: &Route, file: Option<&Path>) -> Vec<String> {
     let trusted = |(index, issuer)| route.trust(IssuerId(index)).is_some().then_some(issuer);
     issuers
         .iter()
         .enumerate()
         .filter_map(trusted)
-        .filter(|issuer: &&Kept| issuer.status.source != SourceKind::Introspection)
+        .filter(|issuer: &&Arc<KeptIssuer>| issuer.status.source != SourceKind::Introspection)
         .map(|issuer| {
             let name = &issuer.status.name;
-            let found = issuer.trusted();
-            match (found.keys, found.checked_at, issuer.status.source, file) {
+            let found = Arc::clone(&issuer.trusted().keys());
+            match (&found.set, found.checked_at, issuer.status.source, file) {
                 (Some(_), Some(at), SourceKind::Discovery | SourceKind::JwksUrl, _) => {
                     format!("keys of {name}: saved by a gateway, last confirmed at {at}")
                 }

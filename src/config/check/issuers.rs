@@ -111,6 +111,7 @@ fn issuer(
         renewal: renewal(node, &what, checker),
         introspection: match &source {
             Some(KeySourceSettings::Introspection(settings)) => Some(IntrospectionRules {
+                asked_at: format!("{name} {} {}", settings.endpoint, settings.client_id).into(),
                 cache_max: settings.cache_max,
             }),
             _ => None,

@@ -15,7 +15,7 @@ use crate::http::redirect::Redirect;
 use crate::http::serve::{MessageLimits, Protocol};
 use crate::limit::Quota;
 use crate::tls::certificates::{Certificates, Served};
-use crate::tls::{ClientAuth, MinVersion};
+use crate::tls::{ClientAuth, MinVersion, Terms};
 
 /// All listeners that can be built. `public_port`: that of `public_url`.
 pub(super) fn check(
@@ -76,7 +76,7 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
     let clear_text = node.flag("clear_text");
     let protocols = protocols(node, &what, clear_text, checker);
     let tls = match (node.table("tls"), clear_text) {
-        (Some(tls), false) => Some(tls_of(tls, &what, &limits, checker)?),
+        (Some(tls), false) => Some(tls_of(tls, &what, (&limits, &protocols), checker)?),
         (None, true) => {
             let leads = node.flag("redirect_to_https");
             if !leads && binding.is_some_and(|address| !address.ip().is_loopback()) {
@@ -116,7 +116,7 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
     Some(ListenerSettings {
         name: name.into(),
         binding: Binding(binding?),
-        protocols,
+        clear_text: protocols.first().copied().unwrap_or(Protocol::Http1),
         tls,
         connections: number("connections"),
         connections_per_peer: number("connections_per_peer"),
@@ -232,7 +232,12 @@ fn protocols(
     protocols
 }
 
-fn tls_of(tls: &Node, what: &str, limits: &Node, checker: &mut Checker<'_>) -> Option<TlsSettings> {
+fn tls_of(
+    tls: &Node,
+    what: &str,
+    (limits, protocols): (&Node, &[Protocol]),
+    checker: &mut Checker<'_>,
+) -> Option<TlsSettings> {
     let list = tls.list("certificates");
     if tls.is_faulty("certificates") {
         return None;
@@ -300,11 +305,14 @@ fn tls_of(tls: &Node, what: &str, limits: &Node, checker: &mut Checker<'_>) -> O
     let (served, files) = served.into_iter().unzip();
     Some(TlsSettings {
         files,
-        client_auth,
         certificates: Certificates::new(served)?,
-        min_version: match tls.text("min_version").as_deref() {
-            Some("1.3") => MinVersion::Tls13,
-            _ => MinVersion::Tls12,
+        terms: Terms {
+            min_version: match tls.text("min_version").as_deref() {
+                Some("1.3") => MinVersion::Tls13,
+                _ => MinVersion::Tls12,
+            },
+            client_auth,
+            protocols: protocols.to_vec(),
         },
         handshake_max: limits.duration("handshake_timeout")?,
     })

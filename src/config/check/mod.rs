@@ -20,10 +20,11 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::diagnostic::{Diagnostic, Report};
 use super::raw::{Node, SecretSource, Span, Value};
-use super::settings::{AdminPlace, Config};
+use super::settings::{AdminPlace, Config, FixedSettings};
 use super::suggest::nearest;
 use crate::authenticate::CacheLimits;
 use crate::observe::audit::{AuditSettings, SubjectPolicy};
+use crate::observe::hex;
 use crate::observe::log::LogFormat;
 use crate::secret::Secret;
 
@@ -187,6 +188,7 @@ impl Checker<'_> {
 
 /// Checks everything. `None` where so much is missing that there is nothing to build.
 pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<Config> {
+    let digest = digest(report.text());
     let mut checker = Checker { folder, report };
     let empty = Node::default();
     let table = |name: &str| root.table(name).unwrap_or(&empty);
@@ -290,9 +292,8 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
     Some(Config {
         public_url,
         realm,
-        workers: server.count("workers").map(|count| number(Some(count))),
+        drain_delay: server.duration("drain_delay")?,
         drain_timeout: server.duration("drain_timeout")?,
-        state_dir: checker.path(&server.text("state_dir")?),
         listeners,
         issuers: issuers
             .into_iter()
@@ -303,31 +304,37 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
             .map(|(_, upstream)| upstream)
             .collect::<Option<_>>()?,
         routes,
-        cache: CacheLimits {
-            entries: cache.count("entries")?,
-            bytes: cache.size("bytes")?,
-            bad_entries: cache.count("bad_entries")?,
-            bad_lifetime: cache.duration("bad_lifetime"),
-        },
-        revocations_kept,
-        feed,
-        revoked_file: revocation.text("watch").map(|path| checker.path(&path)),
         problem_pages: endpoints.flag("problems"),
         revoke_endpoint: endpoints.flag("revoke"),
-        admin: admin?,
-        probes,
-        route_names,
-        log_format: match log.text("format").as_deref() {
-            Some("readable") => LogFormat::Readable,
-            Some("json") => LogFormat::Json,
-            _ => LogFormat::Auto,
+        fixed: FixedSettings {
+            workers: server.count("workers").map(|count| number(Some(count))),
+            state_dir: checker.path(&server.text("state_dir")?),
+            cache: CacheLimits {
+                entries: cache.count("entries")?,
+                bytes: cache.size("bytes")?,
+                bad_entries: cache.count("bad_entries")?,
+                bad_lifetime: cache.duration("bad_lifetime"),
+            },
+            revocations_kept,
+            feed,
+            revoked_file: revocation.text("watch").map(|path| checker.path(&path)),
+            admin_address: admin.as_ref()?.address,
+            probes,
+            log_format: match log.text("format").as_deref() {
+                Some("readable") => LogFormat::Readable,
+                Some("json") => LogFormat::Json,
+                _ => LogFormat::Auto,
+            },
+            log_level: log
+                .text("level")
+                .and_then(|level| level.parse().ok())
+                .unwrap_or(LevelFilter::INFO),
+            audit: audit.text("output").as_deref() == Some("stdout"),
         },
-        log_level: log
-            .text("level")
-            .and_then(|level| level.parse().ok())
-            .unwrap_or(LevelFilter::INFO),
+        admin: admin?,
+        route_names,
+        digest: digest.into(),
         audit: AuditSettings {
-            on: audit.text("output").as_deref() == Some("stdout"),
             allow_one_in: audit.one_in("allow"),
             deny_per_second: audit.count("deny_rate")?,
             subject: match audit.text("subject").as_deref() {
@@ -337,6 +344,12 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
             },
         },
     })
+}
+
+/// Which file it was, short.
+fn digest(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    hex(digest.as_ref().get(..6).unwrap_or_default())
 }
 
 /// The admin listener alone.

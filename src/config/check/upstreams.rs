@@ -234,7 +234,12 @@ fn tls(
             return None;
         }
         let made = https.then(|| client::connector(None, None, offered).ok());
-        return Some((made.flatten().map(UpstreamTls), None));
+        let made = made.flatten().map(|connector| UpstreamTls {
+            connector,
+            ca: None,
+            identity: None,
+        });
+        return Some((made, None));
     };
     if !https {
         let message = format!("`tls` of {what} has no effect beside servers with http");
@@ -276,7 +281,14 @@ fn tls(
         .as_ref()
         .map(|(chain, key)| (chain.as_slice(), key));
     match client::connector(ca.as_deref(), own, offered) {
-        Ok(connector) => Some((Some(UpstreamTls(connector)), name)),
+        Ok(connector) => {
+            let tls = UpstreamTls {
+                connector,
+                ca,
+                identity,
+            };
+            Some((Some(tls), name))
+        }
         Err(error) => {
             checker.error("BW0108", format!("`tls` of {what}: {error}"), &tls.span);
             None

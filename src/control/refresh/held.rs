@@ -12,6 +12,7 @@ use crate::clock::UnixTime;
 use crate::keys::jwks::{self, Published};
 use crate::keys::{KeySet, Thumbprint};
 use crate::observe::audit::KeyEvent;
+use crate::policy::IssuerKeys;
 
 /// Exposed keys that are remembered of one issuer. With so many nothing of it is trusted any more.
 pub(crate) const DISTRUSTED_MAX: usize = 1024;
@@ -29,7 +30,7 @@ pub(super) struct Held {
 impl<S: KeySource> Keeper<S> {
     /// Takes what the source gave; how long to wait before the next fetch.
     pub(super) fn take_in(&mut self, fetched: Fetched) -> Result<Duration, FetchError> {
-        let now = self.gateway.clock.now();
+        let now = self.around.clock.now();
         if let Some(date) = fetched.date {
             self.status.note_clock(date, now);
         }
@@ -79,7 +80,7 @@ impl<S: KeySource> Keeper<S> {
         self.held = Some(Held {
             keys,
             document,
-            seen_at: self.gateway.clock.now(),
+            seen_at: self.around.clock.now(),
             expires: None,
         });
     }
@@ -131,7 +132,7 @@ impl<S: KeySource> Keeper<S> {
     /// Past the hard limit the last good set is not good any more. The monotonic clock wakes us; it
     /// stands still while a machine sleeps, so the wall clock is asked too.
     pub(super) fn expire(&mut self) {
-        let now = self.gateway.clock.now();
+        let now = self.around.clock.now();
         let limit = self.stale_max;
         let over = |held: &mut Held| {
             held.expires.is_some_and(|at| Instant::now() >= at)
@@ -146,10 +147,11 @@ impl<S: KeySource> Keeper<S> {
     }
 
     fn publish(&self) {
-        let store = &self.gateway.policy;
-        let keys = self.held.as_ref().map(|held| Arc::clone(&held.keys));
-        let seen_at = self.held.as_ref().map(|held| held.seen_at);
-        store.publish(store.load().with_keys(self.id, keys, seen_at));
+        let held = self.held.as_ref();
+        self.keys.publish(IssuerKeys {
+            set: held.map(|held| Arc::clone(&held.keys)),
+            checked_at: held.map(|held| held.seen_at),
+        });
     }
 
     fn save_record(&mut self) {
@@ -175,6 +177,6 @@ impl<S: KeySource> Keeper<S> {
         let keys = next.map_or(0, KeySet::len);
         tracing::info!(issuer = %self.status.name, action, keys, came = came.len(), went = went.len(), "the issuer's keys changed");
         let event = KeyEvent::new(&self.status.name, action, keys, &came, &went);
-        self.gateway.audit.keys(self.gateway.clock.now(), &event);
+        self.around.audit.keys(self.around.clock.now(), &event);
     }
 }

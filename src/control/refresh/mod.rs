@@ -30,11 +30,12 @@ use super::gate::Gate;
 use super::key_source::{Fetched, KeySource};
 use super::saved::Record;
 use super::status::KeyStatus;
-use crate::clock::UnixTime;
+use crate::clock::{Clock, UnixTime};
 use crate::config::FreshnessSettings;
-use crate::gateway::Gateway;
 use crate::keys::{KeyRequest, KeySet, Thumbprint};
-use crate::policy::{Issuer, IssuerId};
+use crate::observe::Audit;
+use crate::policy::{Issuer, IssuerKeys};
+use crate::published::Published;
 
 pub(crate) use held::DISTRUSTED_MAX;
 use held::Held;
@@ -95,12 +96,20 @@ struct Running {
     told_next: Vec<oneshot::Sender<Result<(), FetchError>>>,
 }
 
+/// What all keepers share.
+#[derive(Clone)]
+pub(crate) struct Around {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) gate: Arc<Gate>,
+}
+
 /// Keeps the keys of one issuer.
 pub(crate) struct Keeper<S> {
-    gateway: Arc<Gateway>,
-    gate: Arc<Gate>,
-    id: IssuerId,
+    around: Around,
     rules: Arc<Issuer>,
+    /// Where requests find the set in use.
+    keys: Arc<Published<IssuerKeys>>,
     status: Arc<KeyStatus>,
     stale_max: Option<Duration>,
     place: String,
@@ -131,11 +140,9 @@ pub(crate) struct Saving {
 }
 
 impl<S: KeySource> Keeper<S> {
-    #[expect(clippy::too_many_arguments, reason = "one place makes it")]
     pub(crate) fn new(
-        gateway: Arc<Gateway>,
-        gate: Arc<Gate>,
-        (id, rules): (IssuerId, Arc<Issuer>),
+        around: Around,
+        (rules, keys): (Arc<Issuer>, Arc<Published<IssuerKeys>>),
         status: Arc<KeyStatus>,
         (settings, on_demand): (&FreshnessSettings, bool),
         source: S,
@@ -153,10 +160,9 @@ impl<S: KeySource> Keeper<S> {
                 .map(|limit| now + limit.saturating_sub(begun.age)),
         });
         let keeper = Self {
-            gateway,
-            gate,
-            id,
+            around,
             rules,
+            keys,
             status,
             stale_max: settings.stale_max,
             place: source.place().to_owned(),
@@ -248,7 +254,7 @@ impl<S: KeySource> Keeper<S> {
         anew: bool,
     ) {
         let in_use = self.newest_in_use && self.held.is_some();
-        let (gate, source) = (Arc::clone(&self.gate), Arc::clone(&self.source));
+        let (gate, source) = (Arc::clone(&self.around.gate), Arc::clone(&self.source));
         let fetch = tokio::spawn(async move {
             let mut source = source.lock().await;
             let _pass = gate.enter(source.origin()).await;
@@ -271,7 +277,7 @@ impl<S: KeySource> Keeper<S> {
         };
         self.status.durations.observe(running.started.elapsed());
         let result = fetched.and_then(|fetched| self.take_in(fetched));
-        let now = self.gateway.clock.now();
+        let now = self.around.clock.now();
         match &result {
             Ok(wait) => {
                 self.next = Some(Instant::now() + *wait);
@@ -347,7 +353,7 @@ impl<S: KeySource> Keeper<S> {
 
     /// What readiness and the admin listener show.
     fn note(&self) {
-        let now = self.gateway.clock.now();
+        let now = self.around.clock.now();
         // In whole seconds, as they are shown.
         let at = |moment: Option<Instant>| {
             let left = moment?.saturating_duration_since(Instant::now());

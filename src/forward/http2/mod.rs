@@ -225,6 +225,11 @@ impl Connections {
         self.open().retain(|it| it.is_good(upstream, now));
     }
 
+    /// Lets go of all; their streams end first.
+    pub(super) fn let_go(&self) {
+        self.open().clear();
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.open().len()

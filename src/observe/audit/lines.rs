@@ -112,6 +112,8 @@ pub(super) struct DecisionLine<'a> {
     pub(super) upstream: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) upstream_status: Option<u16>,
+    /// Which configuration decided.
+    pub(super) config: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cause: Option<&'a str>,
 }

@@ -14,9 +14,11 @@ use std::thread::JoinHandle;
 
 use serde::Serialize;
 
-use super::{Exchange, Labels, Outcome, hex, shown};
+use super::{Exchange, Names, Outcome, hex, shown};
 use crate::clock::UnixTime;
+use crate::published::Published;
 
+use super::names::Places;
 use lines::{ChangeLine, DecisionLine, KID_CHARS_MAX};
 
 pub(crate) use lines::{AdminEvent, KeyEvent, SelectorNotes};
@@ -41,10 +43,8 @@ pub(crate) enum SubjectPolicy {
 }
 
 /// The settings of `[audit]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AuditSettings {
-    /// To standard output; otherwise nowhere.
-    pub(crate) on: bool,
     /// One allowed request in so many is written; `None` is none.
     pub(crate) allow_one_in: Option<u64>,
     /// Refusals a second.
@@ -54,10 +54,10 @@ pub(crate) struct AuditSettings {
 
 /// Writes audit lines, or counts what it leaves out.
 pub(crate) struct Audit {
-    settings: AuditSettings,
+    settings: Published<AuditSettings>,
     queue: Option<SyncSender<Vec<u8>>>,
     key: aws_lc_rs::hmac::Key,
-    labels: Labels,
+    names: Arc<Names>,
     allowed: AtomicU64,
     deny_rate: Rate,
     pub(crate) written: AtomicU64,
@@ -74,19 +74,20 @@ impl std::fmt::Debug for Audit {
 }
 
 impl Audit {
-    /// Starts the writer. `labels` are the names by place. The writer ends, with everything
+    /// Starts the writer, if it is `on`. `names` are those of places. The writer ends, with everything
     /// written, when the last handle of the audit is dropped.
     ///
     /// # Errors
     /// The system gives no random bytes for the key of the hashes, or no thread.
     pub(crate) fn start(
+        on: bool,
         settings: AuditSettings,
-        labels: Labels,
+        names: Arc<Names>,
         out: impl Write + Send + 'static,
     ) -> std::io::Result<(Self, Option<JoinHandle<()>>)> {
         let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key).map_err(|_| std::io::Error::other("no random bytes"))?;
-        let (queue, writer) = if settings.on {
+        let (queue, writer) = if on {
             let (sender, receiver) = sync_channel(QUEUE_MAX);
             let writer = std::thread::Builder::new()
                 .name("audit".into())
@@ -96,10 +97,10 @@ impl Audit {
             (None, None)
         };
         let audit = Self {
-            settings,
+            settings: Published::new(settings),
             queue,
             key: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key),
-            labels,
+            names,
             allowed: AtomicU64::new(0),
             deny_rate: Rate::default(),
             written: AtomicU64::new(0),
@@ -109,20 +110,24 @@ impl Audit {
         Ok((audit, writer))
     }
 
+    /// From here on these count; whether anything is written at all stays as it is.
+    pub(crate) fn set(&self, settings: AuditSettings) {
+        self.settings.publish(settings);
+    }
+
     /// Whether the line of an exchange with this outcome is to be written. Asked once for each.
     pub(crate) fn wants(&self, outcome: Outcome, at: UnixTime) -> bool {
         if self.queue.is_none() {
             return false;
         }
+        let settings = self.settings.look();
         let wanted = match outcome {
-            Outcome::Allow => self.settings.allow_one_in.is_some_and(|n| {
+            Outcome::Allow => settings.allow_one_in.is_some_and(|n| {
                 self.allowed
                     .fetch_add(1, Ordering::Relaxed)
                     .is_multiple_of(n)
             }),
-            Outcome::Deny | Outcome::Error => {
-                self.deny_rate.admits(self.settings.deny_per_second, at)
-            }
+            Outcome::Deny | Outcome::Error => self.deny_rate.admits(settings.deny_per_second, at),
         };
         if !wanted {
             self.sampled_out.fetch_add(1, Ordering::Relaxed);
@@ -131,12 +136,17 @@ impl Audit {
     }
 
     /// Writes the line of a decision.
-    pub(crate) fn decision(&self, exchange: &mut Exchange) {
+    pub(crate) fn decision(&self, exchange: &mut Exchange, config: &str) {
         let micros =
             |span: std::time::Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let id = exchange.id().hyphenated().to_string();
         let token = &exchange.token;
         let upstream = exchange.upstream;
+        let names = &self.names;
+        let listener = name_of(&names.listeners, Some(exchange.listener));
+        let route = name_of(&names.routes, exchange.route);
+        let issuer = name_of(&names.issuers, exchange.issuer);
+        let to = name_of(&names.upstreams, upstream.map(|upstream| upstream.index));
         let line = DecisionLine {
             ts: exchange.at.rfc3339_millis(),
             event: "decision",
@@ -144,13 +154,13 @@ impl Audit {
             outcome: exchange.outcome().name(),
             reason: exchange.reason.map_or("none", crate::verdict::Reason::code),
             status: exchange.status,
-            listener: name_of(&self.labels.listeners, Some(exchange.listener)).unwrap_or_default(),
-            route: name_of(&self.labels.routes, exchange.route),
+            listener: listener.as_deref().unwrap_or_default(),
+            route: route.as_deref(),
             rule: exchange.rule,
             method: exchange.method.0,
             path: shown(exchange.uri.path(), PATH_CHARS_MAX),
             peer: exchange.peer,
-            issuer: name_of(&self.labels.issuers, exchange.issuer),
+            issuer: issuer.as_deref(),
             alg: token.alg,
             kid: token.kid.as_deref().map(|kid| shown(kid, KID_CHARS_MAX)),
             token_fingerprint: token.fingerprint.map(|digest| self.hash(&digest)),
@@ -164,10 +174,8 @@ impl Audit {
             cache: exchange.cache.map(super::exchange::CacheLabel::name),
             verify_us: exchange.verified_in.map(|(_, took)| micros(took)),
             total_us: micros(exchange.started.elapsed()),
-            upstream: name_of(
-                &self.labels.upstreams,
-                upstream.map(|upstream| upstream.index),
-            ),
+            config,
+            upstream: to.as_deref(),
             upstream_status: upstream.and_then(|upstream| upstream.status),
             cause: exchange.cause.as_deref(),
         };
@@ -206,7 +214,7 @@ impl Audit {
 
     /// A subject or token id as the policy lets it be written.
     pub(crate) fn by_policy(&self, value: &str) -> Option<String> {
-        match self.settings.subject {
+        match self.settings.look().subject {
             SubjectPolicy::Hash => Some(self.hash(value.as_bytes())),
             SubjectPolicy::Plain => Some(value.to_owned()),
             SubjectPolicy::Off => None,
@@ -220,9 +228,10 @@ impl Audit {
     }
 }
 
-/// The name at a place.
-fn name_of(names: &[Arc<str>], place: Option<usize>) -> Option<&str> {
-    names.get(place?).map(|name| &**name)
+/// The name at a place, if there is a place.
+fn name_of(places: &Places, place: Option<usize>) -> Option<Arc<str>> {
+    let name = places.name(place?);
+    Some(name.unwrap_or_else(|| "other".into()))
 }
 
 /// Writes what is queued in blocks, and ends when nobody can queue any more.

@@ -14,6 +14,7 @@ use prometheus::core::Collector;
 use prometheus::proto::{MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
+use super::Names;
 use super::exchange::{CacheLabel, Outcome, StreamEnd};
 use super::histogram::{Histogram, OWN_BOUNDS};
 use crate::verdict::Reason;
@@ -23,32 +24,42 @@ use readings::{counter, family, histogram};
 pub(crate) use cells::WorkerCells;
 pub(crate) use readings::{Durations, Readings};
 
-/// The configured names that are labels, each list in the order of its places.
+/// The names that are labels at one moment, each list in the order of its places.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Labels {
-    pub(crate) listeners: Vec<Arc<str>>,
     pub(crate) routes: Vec<Arc<str>>,
     /// Whether routes are labels by name; otherwise all are `other`.
     pub(crate) route_names: bool,
     pub(crate) issuers: Vec<Arc<str>>,
     pub(crate) upstreams: Vec<Arc<str>>,
-    /// What revocations select by.
-    pub(crate) selectors: Vec<&'static str>,
+}
+
+impl Labels {
+    fn route(&self, route: RouteIndex) -> &str {
+        match route {
+            None => "none",
+            Some(_) if !self.route_names => "other",
+            Some(index) => self.routes.get(index).map_or("other", |name| name),
+        }
+    }
 }
 
 /// All cells.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    labels: Labels,
+    names: Arc<Names>,
+    /// What revocations select by.
+    selectors: Vec<&'static str>,
     workers: Vec<Arc<WorkerCells>>,
 }
 
 impl Metrics {
     /// Cells for a number of workers.
-    pub(crate) fn new(labels: Labels, workers: usize) -> Self {
+    pub(crate) fn new(names: Arc<Names>, selectors: Vec<&'static str>, workers: usize) -> Self {
         let cells = || Arc::new(WorkerCells::default());
         Self {
-            labels,
+            names,
+            selectors,
             workers: (0..workers.max(1)).map(|_| cells()).collect(),
         }
     }
@@ -74,34 +85,22 @@ impl Metrics {
         String::from_utf8(out).unwrap_or_default()
     }
 
-    fn route_label(&self, route: RouteIndex) -> &str {
-        match route {
-            None => "none",
-            Some(_) if !self.labels.route_names => "other",
-            Some(index) => self.labels.routes.get(index).map_or("other", |name| name),
-        }
-    }
-
     fn families(&self) -> Vec<MetricFamily> {
+        let labels = self.names.labels();
         let mut requests: BTreeMap<(&str, &str, u16), u64> = BTreeMap::new();
         let mut durations: BTreeMap<&str, Histogram> = BTreeMap::new();
         let mut overhead = Histogram::new(OWN_BOUNDS);
         let mut limited: BTreeMap<&str, u64> = BTreeMap::new();
-        for index in 0..self.labels.routes.len() {
-            limited.insert(self.route_label(Some(index)), 0);
+        for index in 0..labels.routes.len() {
+            limited.insert(labels.route(Some(index)), 0);
         }
-        let mut decisions = self.decisions_at_zero();
+        let mut decisions = decisions_at_zero(&labels);
         let mut verifications: BTreeMap<&str, Histogram> = BTreeMap::new();
         let mut cache = [0; CacheLabel::ALL.len()];
         let mut streams_ended = [0; StreamEnd::ALL.len()];
-        let mut hits: BTreeMap<&str, u64> = self
-            .labels
-            .selectors
-            .iter()
-            .map(|name| (*name, 0))
-            .collect();
-        let mut upstreams: BTreeMap<&str, UpstreamCells> = self
-            .labels
+        let selectors = self.selectors.iter();
+        let mut hits: BTreeMap<&str, u64> = selectors.map(|name| (*name, 0)).collect();
+        let mut upstreams: BTreeMap<&str, UpstreamCells> = labels
             .upstreams
             .iter()
             .map(|name| (&**name, UpstreamCells::default()))
@@ -109,26 +108,27 @@ impl Metrics {
         for worker in &self.workers {
             let cells = worker.0.lock().unwrap_or_else(PoisonError::into_inner);
             for (answer, count) in &cells.answers {
-                let route = self.route_label(answer.route);
+                let route = labels.route(answer.route);
                 *requests
                     .entry((route, answer.method.0, answer.status))
                     .or_default() += count;
                 if answer.reason == Some(Reason::RateLimited) {
                     *limited.entry(route).or_default() += count;
                 }
-                let issuer = answer
-                    .issuer
-                    .and_then(|index| self.labels.issuers.get(index));
+                let issuer = match answer.issuer {
+                    None => "none",
+                    Some(place) => labels.issuers.get(place).map_or("other", |name| name),
+                };
                 let key = (
                     route,
-                    issuer.map_or("none", |name| name),
+                    issuer,
                     Outcome::of(answer.reason),
                     answer.reason.map_or("none", Reason::code),
                 );
                 *decisions.entry(key).or_default() += count;
             }
             for (route, histogram) in &cells.durations {
-                add(&mut durations, self.route_label(*route), histogram);
+                add(&mut durations, labels.route(*route), histogram);
             }
             overhead.add(&cells.overhead);
             for (alg, histogram) in &cells.verifications {
@@ -144,7 +144,7 @@ impl Metrics {
                 *sum += count;
             }
             for (index, cells) in &cells.upstreams {
-                let name = self.labels.upstreams.get(*index);
+                let name = labels.upstreams.get(*index);
                 let name = name.map_or("other", |name| name);
                 upstreams.entry(name).or_default().add(cells);
             }
@@ -267,23 +267,21 @@ impl Metrics {
             ),
         ]
     }
+}
 
-    /// Every reason of every route, before any of them happened.
-    fn decisions_at_zero(&self) -> BTreeMap<(&str, &'_ str, Outcome, &'static str), u64> {
-        let routes = (0..self.labels.routes.len()).map(Some).chain([None]);
-        let reasons = || Reason::ALL.iter().copied().map(Some).chain([None]);
-        routes
-            .flat_map(|route| {
-                reasons().map(move |reason| {
-                    let code = reason.map_or("none", Reason::code);
-                    (
-                        (self.route_label(route), "none", Outcome::of(reason), code),
-                        0,
-                    )
-                })
+/// Every reason of every route, before any of them happened.
+fn decisions_at_zero(labels: &Labels) -> BTreeMap<(&str, &str, Outcome, &'static str), u64> {
+    let routes = (0..labels.routes.len()).map(Some).chain([None]);
+    let reasons = || Reason::ALL.iter().copied().map(Some).chain([None]);
+    routes
+        .flat_map(|route| {
+            reasons().map(move |reason| {
+                let code = reason.map_or("none", Reason::code);
+                let route = labels.route(route);
+                ((route, "none", Outcome::of(reason), code), 0)
             })
-            .collect()
-    }
+        })
+        .collect()
 }
 
 fn add<'a>(sums: &mut BTreeMap<&'a str, Histogram>, key: &'a str, cells: &Histogram) {
@@ -301,12 +299,9 @@ mod tests {
 
     #[test]
     fn every_reason_of_every_route_is_there_at_zero() {
-        let labels = Labels {
-            routes: vec!["orders".into()],
-            route_names: true,
-            ..Labels::default()
-        };
-        let text = Metrics::new(labels, 1).text(Readings::default());
+        let names = Names::default();
+        names.routes.of(&"orders".into());
+        let text = Metrics::new(names.into(), vec![], 1).text(Readings::default());
         for reason in Reason::ALL {
             let outcome = Outcome::of(Some(*reason)).name();
             let line = format!(
@@ -319,7 +314,7 @@ mod tests {
 
     #[test]
     fn cells_of_workers_add_up() {
-        let metrics = Metrics::new(Labels::default(), 2);
+        let metrics = Metrics::new(Arc::default(), vec![], 2);
         for worker in 0..2 {
             let mut exchange = Exchange::begin(
                 crate::clock::UnixTime::default(),

@@ -247,7 +247,7 @@ fn key_unknown<'a>(
         ),
     };
     words.extras.keys_checked_at = issuer
-        .and_then(|id| setting.policy.issuer(id)?.checked_at)
+        .and_then(|id| setting.policy.issuer(id)?.keys().checked_at)
         .map(UnixTime::rfc3339);
     words
 }

@@ -195,11 +195,13 @@ impl Bearward {
 
     fn start_at(self, now: i64) -> Gateway {
         let path = self.folder.path().join("bearward.toml");
-        let (config, report) = config::read(&path, self.text());
+        std::fs::write(&path, self.text()).expect("a file");
+        let (config, report) = config::load(&path);
         let config = config.unwrap_or_else(|| panic!("{}", report.pretty()));
         let clock = Arc::new(TestClock(AtomicI64::new(now)));
         let lines = Lines::default();
-        let running = app::start(config, Arc::clone(&clock) as _, lines.clone()).expect("a start");
+        let running = app::start(config, Some(path), Arc::clone(&clock) as _, lines.clone());
+        let running = running.expect("a start");
         Gateway {
             folder: self.folder,
             running,
@@ -253,11 +255,30 @@ impl Gateway {
     }
 
     pub fn admin_token(&self) -> String {
-        String::from_utf8(self.running.admin_token().to_vec()).expect("text")
+        String::from_utf8(self.running.admin_token()).expect("text")
     }
 
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
+    }
+
+    /// Writes the configuration anew, with one part of it in the place of another.
+    pub fn edit(&self, old: &str, new: &str) {
+        let path = self.folder.path().join("bearward.toml");
+        let text = std::fs::read_to_string(&path).expect("a file");
+        assert!(text.contains(old), "{old} in\n{text}");
+        std::fs::write(path, text.replace(old, new)).expect("a file");
+    }
+
+    /// Has the configuration read again.
+    pub async fn reload(&self) -> Result<(), String> {
+        self.running.reload().await
+    }
+
+    /// Edits and reloads.
+    pub async fn change(&self, old: &str, new: &str) {
+        self.edit(old, new);
+        self.reload().await.expect("a reload");
     }
 
     pub fn http1(&self) -> Client {

@@ -1,6 +1,7 @@
 //! Upstreams: one that tells what it was sent, and one that sends any bytes.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::pem::PemObject;
@@ -15,6 +16,7 @@ pub struct Upstream {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
     reply: Arc<Mutex<Reply>>,
+    open: Arc<AtomicUsize>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -57,16 +59,23 @@ impl Upstream {
         let address = listener.local_addr().expect("an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let reply = Arc::new(Mutex::new(reply));
-        let shared = (Arc::clone(&seen), Arc::clone(&reply));
+        let open = Arc::new(AtomicUsize::new(0));
+        let shared = (Arc::clone(&seen), Arc::clone(&reply), Arc::clone(&open));
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (seen, reply) = shared.clone();
+                let (seen, reply, open) = shared.clone();
+                open.fetch_add(1, Ordering::SeqCst);
                 let tls = tls.clone();
                 tokio::spawn(async move {
                     match tls {
-                        None => serve(stream, seen, reply).await,
-                        Some(tls) => serve(tls.accept(stream).await.ok()?, seen, reply).await,
+                        None => _ = serve(stream, seen, reply).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                let _ = serve(stream, seen, reply).await;
+                            }
+                        }
                     }
+                    open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
@@ -74,8 +83,17 @@ impl Upstream {
             address,
             seen,
             reply,
+            open,
             runtime: Some(runtime),
         }
+    }
+
+    /// Waits until nobody is connected.
+    pub async fn is_left(&self) {
+        super::eventually("the end of its connections", async || {
+            self.open.load(Ordering::SeqCst) == 0
+        })
+        .await;
     }
 
     /// From the next request on.

@@ -97,7 +97,7 @@ impl Wanted {
                         .filter(|it| (1..=LISTED_MAX).contains(it));
                     wanted.limit = limit.ok_or("`limit` is no number from 1 to 1000")?;
                 }
-                "issuer" => wanted.issuer = Some(revocations::identifier(&admin.gateway, &value)),
+                "issuer" => wanted.issuer = Some(revocations::identifier(&admin.policy(), &value)),
                 "by" => {
                     let kind = Kind::parse(&value);
                     wanted.kind = Some(kind.ok_or("`by` is no kind of selector")?);
@@ -214,7 +214,8 @@ async fn add(admin: &Admin, headers: &HeaderMap, body: &[u8]) -> Result<Answer, 
     })?;
     let new = new.own();
     let dry_run = new.dry_run;
-    let revocation = revocations::checked(new, &admin.gateway, ACTOR)
+    let now = admin.gateway.clock.now();
+    let revocation = revocations::checked(new, (&admin.policy(), now), ACTOR)
         .map_err(|detail| problem(StatusCode::BAD_REQUEST, &detail))?;
     if dry_run {
         let hit = admin.gateway.authenticator.cached_that(&revocation);
@@ -268,7 +269,8 @@ fn feed(admin: &Admin) -> Option<&'static str> {
 
 /// JSON lines as they are exported; all of them or none.
 async fn import(admin: &Admin, body: &[u8]) -> Result<Answer, Answer> {
-    let lines = revocations::read_lines(body, IMPORTED_MAX, &admin.gateway, ACTOR);
+    let at = (&*admin.policy(), admin.gateway.clock.now());
+    let lines = revocations::read_lines(body, IMPORTED_MAX, at, ACTOR);
     let revocations = lines.map_err(|(line, why)| {
         let detail = format!("line {line}: {why}; nothing was imported");
         problem(StatusCode::BAD_REQUEST, &detail)
@@ -303,7 +305,7 @@ async fn accept_loss(admin: &Admin) -> Result<Answer, Answer> {
 
 fn audit(admin: &Admin, action: &str, target: &str, result: &str, revocation: Option<&Revocation>) {
     let audit = &admin.gateway.audit;
-    let name = revocation.map(|it| revocations::name_of(&admin.gateway, &it.selector.issuer));
+    let name = revocation.map(|it| revocations::name_of(&admin.policy(), &it.selector.issuer));
     let change = AdminEvent {
         actor: ACTOR,
         action,

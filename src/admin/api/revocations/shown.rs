@@ -46,7 +46,7 @@ impl Shown {
     pub(super) fn of(revocation: &Revocation, admin: &Admin) -> Self {
         let selector = &revocation.selector;
         let mut shown = serde_json::Map::new();
-        let name = name_of(&admin.gateway, &selector.issuer);
+        let name = name_of(&admin.policy(), &selector.issuer);
         shown.insert("issuer".to_owned(), name.into());
         let (member, value): (_, &str) = match selector.kind {
             Kind::Issuer => (WHOLE, "issuer"),

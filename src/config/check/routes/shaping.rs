@@ -116,7 +116,7 @@ impl Parts<'_> {
                 "peer" => Per::Peer,
                 _ => Per::Route,
             },
-            buckets: Buckets::new(quota, BUCKETS_MAX),
+            buckets: Buckets::new(quota, BUCKETS_MAX).into(),
         })
     }
 

@@ -11,7 +11,7 @@ async fn keys_are_fetched_before_the_soft_limit_and_not_much_more_often() {
     assert_eq!(world.asked(), 1);
     for round in 1..20 {
         let next = world.status.notes().next_fetch.expect("a time");
-        let wait = next.since(world.gateway.clock.now());
+        let wait = next.since(world.clock.now());
         assert!(wait <= REFRESH && wait >= REFRESH.mul_f64(0.79), "{wait:?}");
         pass(wait - Duration::from_secs(1)).await;
         assert_eq!(world.asked(), round, "not yet");

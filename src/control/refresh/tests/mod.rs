@@ -9,19 +9,11 @@ use std::sync::atomic::AtomicUsize;
 use serde_json::json;
 
 use super::*;
-use crate::authenticate::{Authenticator, CacheLimits, IntrospectionRequests, TokenCache};
-use crate::clock::Clock;
 use crate::config::{IssuerSettings, KeySourceSettings};
 use crate::develop::DevelopmentKey;
-use crate::http::headers::ReservedNames;
-use crate::keys::KeyRequests;
 use crate::keys::jwks;
 use crate::oauth::Algorithm;
 use crate::observe::audit::{AuditSettings, SubjectPolicy};
-use crate::observe::{Audit, Labels};
-use crate::policy::{Policy, PolicyStore, RouteTable, TrustedIssuer};
-use crate::reject::Site;
-use crate::revocation::Revocations;
 
 const REFRESH: Duration = Duration::from_secs(600);
 const STALE_MAX: Duration = Duration::from_secs(86_400);
@@ -108,7 +100,8 @@ impl KeySource for Double {
 }
 
 struct World {
-    gateway: Arc<Gateway>,
+    clock: Arc<dyn Clock>,
+    keys: Arc<Published<IssuerKeys>>,
     shared: Arc<Shared>,
     orders: mpsc::Sender<Order>,
     status: Arc<KeyStatus>,
@@ -127,7 +120,9 @@ impl World {
             source: KeySourceSettings::Fixed(Arc::new(KeySet::new(vec![]))),
         };
         let status = Arc::new(KeyStatus::new(&settings));
-        let gateway = gateway(&rules);
+        let around = around();
+        let clock = Arc::clone(&around.clock);
+        let keys = Arc::new(Published::new(IssuerKeys::default()));
         let shared = Arc::new(Shared::default());
         *shared.does.lock().expect("the script") = does.iter().cloned().collect();
         let (save, records) = watch::channel(Record::default());
@@ -138,9 +133,8 @@ impl World {
             unknown_kid_gap: GAP,
         };
         let keeper = Keeper::new(
-            Arc::clone(&gateway),
-            Arc::new(Gate::default()),
-            (IssuerId(0), rules),
+            around,
+            (rules, Arc::clone(&keys)),
             Arc::clone(&status),
             (&freshness, on_demand),
             Double(Arc::clone(&shared)),
@@ -152,7 +146,8 @@ impl World {
         );
         tokio::spawn(keeper.keep(received));
         Self {
-            gateway,
+            clock,
+            keys,
             shared,
             orders,
             status,
@@ -169,10 +164,11 @@ impl World {
     }
 
     fn kids(&self) -> Option<Vec<String>> {
-        let policy = self.gateway.policy.load();
-        let keys = policy.issuer(IssuerId(0))?.keys.clone()?;
+        let keys = self.keys.load();
         Some(
-            keys.iter()
+            keys.set
+                .as_ref()?
+                .iter()
                 .filter_map(|key| Some(key.kid()?.to_owned()))
                 .collect(),
         )
@@ -224,60 +220,18 @@ fn issuer() -> Arc<Issuer> {
     })
 }
 
-fn gateway(rules: &Arc<Issuer>) -> Arc<Gateway> {
+fn around() -> Around {
     let audit = AuditSettings {
-        on: false,
         allow_one_in: None,
         deny_per_second: 0,
         subject: SubjectPolicy::Off,
     };
-    let labels = Labels {
-        listeners: vec![],
-        routes: vec![],
-        route_names: true,
-        issuers: vec![],
-        upstreams: vec![],
-        selectors: vec![],
-    };
-    let limits = CacheLimits {
-        entries: 16,
-        bytes: 65_536,
-        bad_entries: 16,
-        bad_lifetime: None,
-    };
-    let trusted = TrustedIssuer {
-        rules: Arc::clone(rules),
-        keys: None,
-        checked_at: None,
-    };
-    let moment = Duration::from_secs(5);
-    let policy = Policy::new(vec![trusted], RouteTable::new(0, &[]).0);
-    let audit = Audit::start(audit, labels, std::io::sink()).expect("an audit");
-    let audit = Arc::new(audit.0);
-    let revocations = Arc::new(Revocations::in_memory().expect("a list"));
-    Arc::new(Gateway {
-        inbound: crate::inbound::Inbound::new(
-            false,
-            &policy,
-            Arc::clone(&revocations),
-            Arc::clone(&audit),
-        ),
-        policy: PolicyStore::new(policy),
-        authenticator: Authenticator::new(
-            TokenCache::new(limits),
-            KeyRequests::channel(moment).0,
-            IntrospectionRequests::channel(moment).0,
-            revocations,
-        ),
-        site: Site {
-            problem_base: "".into(),
-            realm: "".into(),
-        },
-        reserved: ReservedNames::default(),
+    let audit = Audit::start(false, audit, Arc::default(), std::io::sink()).expect("an audit");
+    Around {
         clock: Arc::new(PausedClock(Instant::now())),
-        audit,
-        problem_pages: false,
-    })
+        audit: Arc::new(audit.0),
+        gate: Arc::default(),
+    }
 }
 
 /// Public keys by their names; the same name is the same key.
