@@ -39,6 +39,7 @@ mod rates;
 mod reasons;
 mod refusals;
 mod reload;
+mod reload_load;
 mod revocation;
 mod revocation_kept;
 mod shaping;
