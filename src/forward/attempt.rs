@@ -141,6 +141,11 @@ impl Failure {
             _ if lost && reused => Blame::Nobody,
             _ => Blame::Server,
         };
-        Self::of(error, lost && load.replayable, blame)
+        // Nothing of a response was passed on yet.
+        let unanswered = matches!(
+            error,
+            ForwardError::Invalid(_) | ForwardError::Reset { .. } | ForwardError::Timeout
+        );
+        Self::of(error, unanswered && load.replayable, blame)
     }
 }

@@ -10,10 +10,11 @@ use super::pool::Pool;
 use super::{Balance, HashKey, Outgoing, Upstream};
 use crate::authenticate::Caller;
 
-/// Retries that a worker may make of its requests to one upstream: one in so many, and some at once. A
-/// failing upstream must not get twice the load.
+/// Retries that a worker may make of its requests to one upstream: one in so many, and some at once, since
+/// whatever is under way at a server that dies comes back at once. A failing upstream must not get twice
+/// the load.
 const REQUESTS_A_RETRY: u64 = 5;
-const RETRIES_AT_ONCE: u64 = 20;
+const RETRIES_AT_ONCE: u64 = 100;
 
 /// Servers by their places, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub(super) struct ServerSet(u64);
 impl ServerSet {
     pub(super) const fn insert(&mut self, place: usize) {
         self.0 |= 1 << place;
+    }
+
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     const fn contains(self, place: usize) -> bool {

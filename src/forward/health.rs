@@ -28,6 +28,8 @@ pub(crate) struct Health {
     failures: AtomicU32,
     /// Put aside until then; 0 is never.
     aside_until: AtomicU64,
+    /// Since when.
+    aside_since: AtomicU64,
     /// How often it was put aside lately.
     times_aside: AtomicU32,
     /// What the probes say.
@@ -44,6 +46,7 @@ impl Default for Health {
             epoch: Instant::now(),
             failures: AtomicU32::new(0),
             aside_until: AtomicU64::new(0),
+            aside_since: AtomicU64::new(0),
             times_aside: AtomicU32::new(0),
             probed_well: AtomicBool::new(true),
             against: AtomicU32::new(0),
@@ -71,7 +74,12 @@ impl Health {
         if now < until {
             return false;
         }
-        // One of those who see it first brings it back.
+        self.bring_back(until, now);
+        true
+    }
+
+    /// One of those who see it first brings it back.
+    fn bring_back(&self, until: u64, now: u64) {
         let free =
             self.aside_until
                 .compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
@@ -79,7 +87,6 @@ impl Health {
             self.failures.store(0, Ordering::Relaxed);
             self.back_at.store(now.max(1), Ordering::Relaxed);
         }
-        true
     }
 
     /// The share of requests that it takes of those that it is chosen for, from 0 to 1000.
@@ -97,10 +104,15 @@ impl Health {
         u32::try_from(100 + since * 900 / whole).unwrap_or(1000)
     }
 
-    /// It gave a response.
-    pub(crate) fn answered(&self) {
+    /// It gave a response to a request that was sent at `asked`. One that was put aside, and was asked
+    /// after that because all were, comes back by it: it is better than those that did not answer.
+    pub(crate) fn answered(&self, asked: Instant) {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
+        }
+        let until = self.aside_until.load(Ordering::Relaxed);
+        if until != 0 && self.millis(asked) > self.aside_since.load(Ordering::Relaxed) {
+            self.bring_back(until, self.millis(Instant::now()));
         }
     }
 
@@ -122,6 +134,7 @@ impl Health {
         let times = self.times_aside.fetch_add(1, Ordering::Relaxed).min(16);
         let aside = ASIDE_FIRST.saturating_mul(1 << times).min(ASIDE_MAX);
         let aside = u64::try_from(aside.as_millis()).unwrap_or(u64::MAX);
+        self.aside_since.store(now, Ordering::Relaxed);
         self.aside_until.store(now + aside, Ordering::Relaxed);
         true
     }
@@ -164,7 +177,7 @@ mod tests {
     async fn failures_in_a_row_put_it_aside_longer_each_time() {
         let health = Health::default();
         fail(&health, 4);
-        health.answered();
+        health.answered(Instant::now());
         fail(&health, 4);
         assert!(health.is_well(Instant::now()), "not in a row");
         fail(&health, 1);
@@ -182,6 +195,21 @@ mod tests {
         fail(&health, 5);
         tokio::time::advance(ASIDE_FIRST).await;
         assert!(health.is_well(Instant::now()), "forgiven");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_after_all_brings_it_back() {
+        let health = Health::default();
+        let before = Instant::now();
+        tokio::time::advance(Duration::from_millis(5)).await;
+        fail(&health, 5);
+        tokio::time::advance(Duration::from_millis(5)).await;
+        health.answered(before);
+        assert!(!health.is_well(Instant::now()), "it was asked before");
+        let asked = Instant::now();
+        health.answered(asked);
+        assert!(health.is_well(Instant::now()));
+        assert_eq!(health.share(Instant::now()), 100);
     }
 
     #[tokio::test(start_paused = true)]

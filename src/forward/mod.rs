@@ -106,7 +106,8 @@ pub(crate) struct NotForwarded {
 /// Sends a permitted request to a server of its route's upstream and gives the response as it begins.
 ///
 /// Another server is tried where nothing was sent, and for a request without a body and with a safe
-/// method also where nothing came back; as often as the upstream allows, and within its budget.
+/// method also where no response came that could be passed on; as often as the upstream allows, and
+/// within its budget.
 ///
 /// # Errors
 /// No server gave a response that can be passed on, or the client's body failed.
@@ -129,16 +130,19 @@ pub(crate) async fn forward(
     };
     let mut retries = 0;
     let mut tried = ServerSet::default();
+    // Those whose kept connection broke: they may be well, and others are more likely to be.
+    let mut doubtful = ServerSet::default();
     let mut now = started;
     let mut why = ForwardError::Unreachable;
     balancer.earn();
     loop {
-        let Some(pool) = balancer.choose(outgoing, now, tried) else {
+        let others = balancer.choose(outgoing, now, tried.and(doubtful));
+        let Some(pool) = others.or_else(|| balancer.choose(outgoing, now, tried)) else {
             return failed(why, retries);
         };
         let failure = match attempt::attempt(pool, outgoing, &mut load, now).await {
             Ok(answer) => {
-                pool.server().health.answered();
+                pool.server().health.answered(now);
                 return match outgoing.finished(answer) {
                     Ok((response, tunnel)) => Ok(Forwarded {
                         response,
@@ -151,8 +155,9 @@ pub(crate) async fn forward(
             }
             Err(failure) => failure,
         };
-        if failure.blame != Blame::Nobody {
-            tried.insert(pool.place());
+        match failure.blame {
+            Blame::Nobody => doubtful.insert(pool.place()),
+            Blame::Busy | Blame::Server => tried.insert(pool.place()),
         }
         if failure.blame == Blame::Server {
             note_failure(upstream, pool.server(), failure.error);

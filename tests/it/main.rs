@@ -21,6 +21,7 @@ mod configuration;
 mod demo;
 mod documents;
 mod downstream;
+mod fault_run;
 mod feed;
 mod fleet;
 mod forwarding;
