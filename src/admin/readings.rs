@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::Admin;
 use crate::control::{Active, FetchError, SourceKind};
 use crate::http::serve::ProtocolError;
-use crate::observe::Readings;
+use crate::observe::{Readings, log};
 use crate::revocation::Kind;
 
 /// Reads them all.
@@ -51,16 +51,16 @@ pub(super) fn read(admin: &Admin) -> Readings {
             })
         }),
     );
-    let audit = &admin.gateway.audit;
+    let lines = admin.gateway.audit.counts();
     out.counters(
         "bearward_audit_events_total",
         "Audit lines, and what became of them.",
-        [
-            ("written", &audit.written),
-            ("sampled_out", &audit.sampled_out),
-            ("dropped", &audit.dropped),
-        ]
-        .map(|(result, counter)| (vec![("result", result)], load(counter))),
+        lines.map(|(result, count)| (vec![("result", result)], count)),
+    );
+    out.counters(
+        "bearward_log_lines_dropped_total",
+        "Log lines that a slow reader lost.",
+        [(vec![], log::dropped())],
     );
     let version = vec![("version", env!("CARGO_PKG_VERSION"))];
     out.gauges("bearward_build_info", "This build.", [(version, 1.0)]);

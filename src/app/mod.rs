@@ -77,7 +77,7 @@ pub struct Running {
     drain: watch::Sender<bool>,
     workers: Vec<JoinHandle<io::Result<usize>>>,
     control: JoinHandle<()>,
-    audit_writer: Option<JoinHandle<()>>,
+    audit: Arc<Audit>,
     stop_control: oneshot::Sender<()>,
     /// The state folder is ours until this is dropped.
     _state_lock: File,
@@ -148,11 +148,7 @@ impl Running {
         }
         let _ = self.stop_control.send(());
         let _ = self.control.join();
-        drop(self.active);
-        // With workers and control gone nobody can queue a line any more.
-        if let Some(writer) = self.audit_writer {
-            let _ = writer.join();
-        }
+        self.audit.flush();
         cut
     }
 }
@@ -179,8 +175,7 @@ pub fn start(
     let names = Arc::new(Names::default());
     names.name_routes(config.route_names);
     let audit = Audit::start(fixed.audit, config.audit, Arc::clone(&names), audit_out);
-    let (audit, audit_writer) = audit?;
-    let audit = Arc::new(audit);
+    let audit = Arc::new(audit?);
     let selectors = Kind::ALL.map(Kind::name).to_vec();
     let metrics = Arc::new(Metrics::new(Arc::clone(&names), selectors, workers));
     let state_lock = state::take_folder(&fixed)?;
@@ -202,7 +197,7 @@ pub fn start(
         inbound: Inbound::new(Arc::clone(&revocations), Arc::clone(&audit)),
         authenticator: Authenticator::new(cache, key_requests, asking, list),
         clock,
-        audit,
+        audit: Arc::clone(&audit),
     });
     let cells = (0..workers).map(|worker| metrics.worker(worker));
     let lanes = control::lanes(&prepared, &gateway, cells, None);
@@ -257,7 +252,7 @@ pub fn start(
         drain,
         workers: threads,
         control,
-        audit_writer,
+        audit,
         stop_control,
         _state_lock: state_lock,
     })

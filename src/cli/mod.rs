@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::observe::log;
 use output::Failure;
 
 /// Where the configuration is looked for when it is not named.
@@ -106,6 +107,8 @@ pub fn main() -> ExitCode {
         Command::Revoke(arguments) => revoke::revoke(&arguments),
         Command::Revocations(command) => revoke::revocations(&command),
     };
+    // What a command says about its end comes after what it logged.
+    log::flush();
     match result {
         Ok(code) => code,
         Err(failure) => failure.report(),

@@ -22,7 +22,8 @@ pub(super) fn run(path: &Path) -> Outcome {
     let Some(config) = config else {
         return Ok(Code::Configuration.into());
     };
-    log::start(config.fixed.log_format, config.fixed.log_level);
+    log::start(config.fixed.log_format, config.fixed.log_level)
+        .map_err(|error| Failure::new(Code::System, error))?;
     let file = Some(path.to_owned());
     let gateway = app::start(config, file, Arc::new(SystemClock), std::io::stdout())
         .map_err(|error| Failure::new(Code::System, error))?;

@@ -6,6 +6,7 @@
 pub(crate) mod audit;
 pub(crate) mod exchange;
 mod histogram;
+mod lines;
 pub(crate) mod log;
 pub(crate) mod metrics;
 mod names;

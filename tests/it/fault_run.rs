@@ -144,7 +144,10 @@ async fn client(load: Arc<Load>, address: SocketAddr, token: String, until: Inst
                 _ => unreachable!("one of them is there"),
             }
         };
-        let answer = timeout(PATIENCE, answer).await.expect("in time");
+        let answer = timeout(PATIENCE, answer).await;
+        let answer = answer.unwrap_or_else(|_| {
+            panic!("id-{id} was not answered in time; http2: {http2}, POST: {posts}")
+        });
         let (parts, answer) = answer.expect("an answer").into_parts();
         let answer = answer.collect().await.expect("a whole body").to_bytes();
         load.answered[usize::from(posts)].fetch_add(1, Ordering::SeqCst);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::client::tls;
+use crate::support::client::{plain_request, tls};
 use crate::support::gateway::{Gateway, write_certificate};
 use crate::support::process::free_port;
 use crate::support::upstream::Reply;
@@ -114,7 +114,7 @@ fn clear_text_listeners_take_one_protocol() {
         .start();
     let address = gateway.listener("plain").expect("the listener");
     block_on(async {
-        let answer = crate::support::client::plain_request(
+        let answer = plain_request(
             address,
             "GET",
             "/orders/1",
@@ -162,6 +162,38 @@ fn sigterm_finishes_what_runs_and_flushes_the_audit() {
     std::io::Read::read_to_string(&mut out, &mut lines).expect("UTF-8");
     assert!(lines.contains("\"outcome\":\"allow\""), "{lines}");
     assert!(std::net::TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_log_and_an_audit_that_nobody_reads_stop_nobody() {
+    let (main, upstream) = (issuer(), Upstream::echo());
+    let gateway = Bearward::usual(&main, &upstream);
+    let (mut process, _folder) = Process::start(gateway.table("[log]\nlevel = \"trace\""));
+    let token = main.token_now().sign();
+    let client = crate::support::Client::http2(process.public);
+    let lost = async || {
+        let page = plain_request(process.admin, "GET", "/metrics", None, None).await;
+        let text = page.text();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("bearward_log_lines_dropped_total "));
+        line.expect("a line") != "0"
+    };
+    block_on(async {
+        // Nobody reads standard error from here on, nor has standard output been read.
+        let mut answers = 0;
+        while !lost().await {
+            assert_eq!(client.get("/orders/1", &token).await.status, 200);
+            answers += 1;
+            assert!(answers < 20_000, "no line was lost");
+        }
+        assert_eq!(client.get("/orders/1", &token).await.status, 200);
+    });
+    process.signal("TERM");
+    block_on(eventually(
+        "its end",
+        async || matches!(process.child.try_wait(), Ok(Some(status)) if status.success()),
+    ));
 }
 
 #[test]

@@ -37,7 +37,8 @@ pub(super) fn demo(port: u16) -> Outcome {
     log::start(
         LogFormat::Readable,
         tracing_subscriber::filter::LevelFilter::ERROR,
-    );
+    )
+    .map_err(|error| Failure::new(Code::System, error))?;
     let folder = tempfile::Builder::new()
         .prefix("bearward-demo-")
         .tempdir()

@@ -1,19 +1,16 @@
 //! The audit line, which is also the access line: one JSON object a decision or change.
 //!
-//! Refusals are always written, up to a rate; allowed requests are sampled. A thread of its own
-//! writes, behind a bounded queue: a slow disk or pipe drops lines and counts them, and never makes
-//! a request wait.
+//! Refusals are always written, up to a rate; allowed requests are sampled.
 
 mod lines;
 
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
 use serde::Serialize;
 
+use super::lines::Lines;
 use super::{Exchange, Names, Outcome, hex, shown};
 use crate::clock::UnixTime;
 use crate::published::Published;
@@ -23,15 +20,8 @@ use lines::{ChangeLine, DecisionLine, KID_CHARS_MAX};
 
 pub(crate) use lines::{AdminEvent, KeyEvent, SelectorNotes};
 
-/// Lines that may wait for the writer; at about 500 bytes each, 4 MiB.
-const QUEUE_MAX: usize = 8192;
 /// What is kept of a path. Queries, where secrets hide, are not written at all.
 const PATH_CHARS_MAX: usize = 256;
-/// Lines are handed to the system in blocks of about this size.
-const BLOCK_BYTES: usize = 64 * 1024;
-/// A line waits this long for others to go with it: waking the writer for each would cost the
-/// workers more than the line.
-const GATHER: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// What happens to subjects and token ids in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +45,12 @@ pub(crate) struct AuditSettings {
 /// Writes audit lines, or counts what it leaves out.
 pub(crate) struct Audit {
     settings: Published<AuditSettings>,
-    queue: Option<SyncSender<Vec<u8>>>,
+    lines: Option<Lines>,
     key: aws_lc_rs::hmac::Key,
     names: Arc<Names>,
     allowed: AtomicU64,
     deny_rate: Rate,
-    pub(crate) written: AtomicU64,
-    pub(crate) sampled_out: AtomicU64,
-    pub(crate) dropped: AtomicU64,
+    sampled_out: AtomicU64,
 }
 
 impl std::fmt::Debug for Audit {
@@ -74,8 +62,7 @@ impl std::fmt::Debug for Audit {
 }
 
 impl Audit {
-    /// Starts the writer, if it is `on`. `names` are those of places. The writer ends, with everything
-    /// written, when the last handle of the audit is dropped.
+    /// Starts the writer, if it is `on`. `names` are those of places.
     ///
     /// # Errors
     /// The system gives no random bytes for the key of the hashes, or no thread.
@@ -84,30 +71,19 @@ impl Audit {
         settings: AuditSettings,
         names: Arc<Names>,
         out: impl Write + Send + 'static,
-    ) -> std::io::Result<(Self, Option<JoinHandle<()>>)> {
+    ) -> std::io::Result<Self> {
         let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key).map_err(|_| std::io::Error::other("no random bytes"))?;
-        let (queue, writer) = if on {
-            let (sender, receiver) = sync_channel(QUEUE_MAX);
-            let writer = std::thread::Builder::new()
-                .name("audit".into())
-                .spawn(move || write_lines(&receiver, out))?;
-            (Some(sender), Some(writer))
-        } else {
-            (None, None)
-        };
-        let audit = Self {
+        let lines = on.then(|| Lines::start("audit", out)).transpose()?;
+        Ok(Self {
             settings: Published::new(settings),
-            queue,
+            lines,
             key: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key),
             names,
             allowed: AtomicU64::new(0),
             deny_rate: Rate::default(),
-            written: AtomicU64::new(0),
             sampled_out: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-        };
-        Ok((audit, writer))
+        })
     }
 
     /// From here on these count; whether anything is written at all stays as it is.
@@ -117,7 +93,7 @@ impl Audit {
 
     /// Whether the line of an exchange with this outcome is to be written. Asked once for each.
     pub(crate) fn wants(&self, outcome: Outcome, at: UnixTime) -> bool {
-        if self.queue.is_none() {
+        if self.lines.is_none() {
             return false;
         }
         let settings = self.settings.look();
@@ -201,15 +177,28 @@ impl Audit {
     }
 
     fn send(&self, line: &impl Serialize) {
-        let (Some(queue), Ok(mut line)) = (&self.queue, serde_json::to_vec(line)) else {
+        let (Some(lines), Ok(mut line)) = (&self.lines, serde_json::to_vec(line)) else {
             return;
         };
         line.push(b'\n');
-        let counter = match queue.try_send(line) {
-            Ok(()) => &self.written,
-            Err(_) => &self.dropped,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        lines.send(line);
+    }
+
+    /// Waits until what was sent is written, for a bounded time.
+    pub(crate) fn flush(&self) {
+        if let Some(lines) = &self.lines {
+            lines.flush();
+        }
+    }
+
+    /// What became of the lines: written, sampled out, dropped.
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 3] {
+        let lines = self.lines.as_ref();
+        [
+            ("written", lines.map_or(0, Lines::queued)),
+            ("sampled_out", self.sampled_out.load(Ordering::Relaxed)),
+            ("dropped", lines.map_or(0, Lines::dropped)),
+        ]
     }
 
     /// A subject or token id as the policy lets it be written.
@@ -232,28 +221,6 @@ impl Audit {
 fn name_of(places: &Places, place: Option<usize>) -> Option<Arc<str>> {
     let name = places.name(place?);
     Some(name.unwrap_or_else(|| "other".into()))
-}
-
-/// Writes what is queued in blocks, and ends when nobody can queue any more.
-fn write_lines(queue: &Receiver<Vec<u8>>, mut out: impl Write) {
-    while let Ok(mut block) = queue.recv() {
-        pause();
-        while block.len() < BLOCK_BYTES {
-            let Ok(line) = queue.try_recv() else { break };
-            block.extend_from_slice(&line);
-        }
-        // A closed pipe or a full disk: there is no better place to complain to than the metrics,
-        // and they say so by the lines that never come.
-        let _ = out.write_all(&block).and_then(|()| out.flush());
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the writer's own thread; nobody waits for it"
-)]
-fn pause() {
-    std::thread::sleep(GATHER);
 }
 
 /// A bucket that holds one second's worth and fills by the clock.

@@ -35,7 +35,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// Asks until a condition holds.
-pub async fn eventually<F: AsyncFn() -> bool>(what: &str, holds: F) {
+pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut holds: F) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !holds().await {
         assert!(

@@ -229,7 +229,7 @@ fn around() -> Around {
     let audit = Audit::start(false, audit, Arc::default(), std::io::sink()).expect("an audit");
     Around {
         clock: Arc::new(PausedClock(Instant::now())),
-        audit: Arc::new(audit.0),
+        audit: Arc::new(audit),
         gate: Arc::default(),
     }
 }

@@ -1,0 +1,150 @@
+//! Lines that a thread of their own writes, behind a bounded queue.
+//!
+//! A slow disk, or a pipe that nobody reads, loses lines and counts them. It never makes a request
+//! wait, and keeps no process from ending.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+/// Lines that may wait to be written; at about 500 bytes each, 4 MiB.
+const QUEUE_MAX: usize = 8192;
+/// Lines are handed to the system in blocks of about this size.
+const BLOCK_BYTES: usize = 64 * 1024;
+/// A line waits this long for others to go with it: waking the thread for each would cost the
+/// workers more than the line.
+const GATHER: Duration = Duration::from_millis(10);
+/// How long [`Lines::flush`] waits at the most.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// The way to the thread that writes. The thread ends when this is dropped and all is written.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    queue: SyncSender<Vec<u8>>,
+    queued: AtomicU64,
+    dropped: AtomicU64,
+    /// Those that were handed to the system.
+    written: Arc<AtomicU64>,
+}
+
+impl Lines {
+    /// Starts a thread of this name that writes to `out`.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(name: &str, out: impl Write + Send + 'static) -> std::io::Result<Self> {
+        let (queue, lines) = sync_channel(QUEUE_MAX);
+        let written = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&written);
+        std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || write(&lines, &count, out))?;
+        Ok(Self {
+            queue,
+            queued: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            written,
+        })
+    }
+
+    /// Has a line written that ends with its line break, or counts it as dropped.
+    pub(crate) fn send(&self, line: Vec<u8>) {
+        let counter = match self.queue.try_send(line) {
+            Ok(()) => &self.queued,
+            Err(_) => &self.dropped,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lines that were not dropped.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Lines for which there was no room.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until what was sent is written, for a bounded time.
+    pub(crate) fn flush(&self) {
+        let until = Instant::now() + FLUSH_MAX;
+        while self.written.load(Ordering::Acquire) < self.queued() && Instant::now() < until {
+            pause(GATHER / 4);
+        }
+    }
+}
+
+fn write(queue: &Receiver<Vec<u8>>, written: &AtomicU64, mut out: impl Write) {
+    while let Ok(mut block) = queue.recv() {
+        pause(GATHER);
+        let mut lines = 1;
+        while block.len() < BLOCK_BYTES {
+            let Ok(line) = queue.try_recv() else { break };
+            block.extend_from_slice(&line);
+            lines += 1;
+        }
+        // A closed pipe or a full disk: there is no better place to complain to than the metrics,
+        // and they say so by the lines that never come.
+        let _ = out.write_all(&block).and_then(|()| out.flush());
+        written.fetch_add(lines, Ordering::Release);
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the writer's own thread, and the end of the process"
+)]
+fn pause(long: Duration) {
+    std::thread::sleep(long);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes nothing until it is let go.
+    struct Stuck(Receiver<()>, SyncSender<Vec<u8>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            self.1
+                .send(bytes.to_vec())
+                .map_err(std::io::Error::other)
+                .map(|()| bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_loses_lines_and_stops_nobody() {
+        let (let_go, wait) = sync_channel(0);
+        let (sender, taken) = sync_channel(usize::from(u16::MAX));
+        let lines = Lines::start("stuck", Stuck(wait, sender)).expect("a thread");
+        let sent = 2 * QUEUE_MAX as u64;
+        for n in 0..sent {
+            lines.send(format!("{n:060}\n").into_bytes());
+        }
+        assert!(lines.dropped() > 0);
+        assert_eq!(lines.queued() + lines.dropped(), sent);
+        drop(let_go);
+        lines.flush();
+        let kept = lines.queued();
+        drop(lines);
+        let bytes: Vec<u8> = taken.into_iter().flatten().collect();
+        let text = String::from_utf8(bytes).expect("text");
+        assert_eq!(text.lines().count() as u64, kept);
+        let first: u64 = text
+            .lines()
+            .next()
+            .and_then(|n| n.parse().ok())
+            .expect("a number");
+        assert_eq!(first, 0, "the oldest stay");
+    }
+}
