@@ -21,11 +21,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+
+use tokio::sync::watch;
 
 use crate::control::{Active, ReloadStatus, Reloads};
 use crate::gateway::Gateway;
 use crate::listen::admission::Admission;
+use crate::listen::{Acceptor, Stream};
 use crate::observe::Metrics;
 use crate::policy::Policy;
 use crate::published::Published;
@@ -52,7 +54,7 @@ pub(crate) struct Admin {
     pub(crate) reloaded: Arc<ReloadStatus>,
     /// This run of the process, for names that must not repeat.
     pub(crate) run: uuid::Uuid,
-    pub(crate) ending: tokio::sync::watch::Receiver<bool>,
+    pub(crate) ending: watch::Receiver<bool>,
 }
 
 /// What one address serves.
@@ -65,21 +67,32 @@ pub(crate) enum Scope {
 
 type Answer = Response<Full<Bytes>>;
 
-/// Serves an address until the runtime ends.
-pub(crate) async fn serve(admin: Arc<Admin>, listener: TcpListener, scope: Scope) {
+/// Serves an address until the gateway has ended, or another takes over.
+pub(crate) async fn serve(
+    admin: Arc<Admin>,
+    acceptor: Acceptor,
+    scope: Scope,
+    mut over: watch::Receiver<bool>,
+) {
     let admission = Arc::new(Admission::new(CONNECTIONS_MAX, CONNECTIONS_PER_PEER_MAX));
     loop {
-        let Ok((stream, peer)) = listener.accept().await else {
+        let next = tokio::select! {
+            biased;
+            _ = over.wait_for(|over| *over) => return,
+            next = acceptor.next() => next,
+        };
+        let Ok((stream, peer)) = next else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         let Ok(mut admitted) = admission.admit() else {
             continue;
         };
-        if admitted.of_peer(peer.ip()).is_err() {
+        if admitted.of_peer(peer).is_err() {
             continue;
         }
         let admin = Arc::clone(&admin);
+        let by_network = matches!(stream, Stream::Left(_));
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let admin = Arc::clone(&admin);
@@ -87,7 +100,9 @@ pub(crate) async fn serve(admin: Arc<Admin>, listener: TcpListener, scope: Scope
                     // A change that has begun comes to its end and into the audit, also if whoever
                     // asked has gone.
                     let answering =
-                        tokio::spawn(async move { answer(&admin, scope, request).await });
+                        tokio::spawn(
+                            async move { answer(&admin, scope, by_network, request).await },
+                        );
                     let failed =
                         |_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the answer failed");
                     Ok::<_, Infallible>(answering.await.unwrap_or_else(failed))
@@ -103,9 +118,16 @@ pub(crate) async fn serve(admin: Arc<Admin>, listener: TcpListener, scope: Scope
     }
 }
 
-async fn answer(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Answer {
+async fn answer(
+    admin: &Admin,
+    scope: Scope,
+    by_network: bool,
+    request: Request<Incoming>,
+) -> Answer {
     let (parts, body) = request.into_parts();
+    // No page of a browser reaches a socket in the file system.
     if scope == Scope::Everything
+        && by_network
         && let Err(refusal) = admin.guard_origin(&parts.headers)
     {
         return *refusal;

@@ -4,46 +4,41 @@
 //! folder is written to, the admin token is there. Then the workers start, each with its own
 //! sockets and pools, and one thread for control and admin.
 
+mod handover;
 mod state;
+mod threads;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-use crate::admin::{self, Admin, Scope};
+use crate::admin::{Admin, Scope};
 use crate::authenticate::{Authenticator, IntrospectionRequests, TokenCache};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{
-    self, Active, Control, NotReloaded, ReloadParts, ReloadStatus, Reloads, Worker,
-};
+use crate::control::{self, Active, Control, NotReloaded, ReloadParts, ReloadStatus, Reloads};
 use crate::gateway::Gateway;
 use crate::inbound::Inbound;
 use crate::keys::KeyRequests;
-use crate::listen;
+use crate::listen::{Address, Inherited};
 use crate::observe::{Audit, Metrics, Names};
 use crate::published::Published;
 use crate::revocation::Kind;
-use crate::worker::{self, Drain};
 
 pub use crate::control::PrepareError;
+use handover::{Giver, Standing};
+pub use handover::{Inheritance, Predecessor};
+use state::StateLock;
+use threads::{control_thread, start_workers};
 
 /// A request waits at most this long for its issuer: for a key that it may just have published, or
 /// for its word about an opaque token.
 const ISSUER_WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// What control is doing with the disk may take this long at the end.
-const CONTROL_END_MAX: Duration = Duration::from_secs(2);
-
-/// New sockets that may wait for a worker.
-const DOORS_MAX: usize = 64;
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +54,12 @@ pub enum StartError {
         /// The system's reason.
         source: io::Error,
     },
+    /// A socket that was passed to this process cannot be used.
+    #[error("a socket that was passed to this process cannot be used: {0}")]
+    Passed(io::Error),
+    /// The gateway that runs does not let go.
+    #[error("the gateway that runs cannot be taken over: {0}")]
+    TakeOver(io::Error),
     /// The system gives no random bytes, or no thread.
     #[error("the system refuses what is needed: {0}")]
     System(#[from] io::Error),
@@ -68,8 +69,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Running {
     active: Arc<Published<Active>>,
-    admin: SocketAddr,
-    probes: Option<SocketAddr>,
+    admin: Address,
+    probes: Option<Address>,
     reloads: Reloads,
     /// From then on it is not ready.
     ending: watch::Sender<bool>,
@@ -79,22 +80,29 @@ pub struct Running {
     control: JoinHandle<()>,
     audit: Arc<Audit>,
     stop_control: oneshot::Sender<()>,
+    /// No other gateway serves.
+    alone: watch::Sender<bool>,
+    /// Another gateway serves.
+    over: watch::Receiver<bool>,
     /// The state folder is ours until this is dropped.
-    _state_lock: File,
+    _state_lock: Arc<StateLock>,
 }
 
 impl Running {
     /// Where a listener listens.
     #[must_use]
-    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.addresses().get(listener).copied()
+    pub fn address(&self, listener: &str) -> Option<String> {
+        self.addresses().remove(listener)
     }
 
     /// Where each listener listens.
     #[must_use]
-    pub fn addresses(&self) -> BTreeMap<String, SocketAddr> {
+    pub fn addresses(&self) -> BTreeMap<String, String> {
         let doors = &self.active.load().doors;
-        let place = |door: &control::Door| (door.listener.front.name.to_string(), door.address);
+        let place = |door: &control::Door| {
+            let name = door.listener.front.name.to_string();
+            (name, door.bound.to_string())
+        };
         doors.iter().map(place).collect()
     }
 
@@ -112,14 +120,34 @@ impl Running {
 
     /// Where the admin listener listens.
     #[must_use]
-    pub const fn admin(&self) -> SocketAddr {
-        self.admin
+    pub fn admin(&self) -> String {
+        self.admin.to_string()
     }
 
     /// Where the probe address listens, if there is one.
     #[must_use]
-    pub const fn probes(&self) -> Option<SocketAddr> {
-        self.probes
+    pub fn probes(&self) -> Option<String> {
+        self.probes.as_ref().map(ToString::to_string)
+    }
+
+    /// Lets the gateway that this one takes over from drain, once every issuer has its keys or has failed
+    /// to get them, within a bound.
+    ///
+    /// # Errors
+    /// It has gone, or has given up waiting and serves on: this one is to be stopped then.
+    pub async fn replace(&self, predecessor: Predecessor) -> Result<(), StartError> {
+        control::first_keys(&self.active.load().issuers).await;
+        predecessor.drain()?;
+        self.alone.send_replace(true);
+        Ok(())
+    }
+
+    /// Done when another gateway has taken over and serves. This one is to be stopped then.
+    pub async fn taken_over(&self) {
+        let mut over = self.over.clone();
+        if over.wait_for(|over| *over).await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// The admin token; whoever asks for it answers for where it goes.
@@ -129,11 +157,14 @@ impl Running {
     }
 
     /// Is not ready any more, stops accepting after `drain_delay`, lets what runs finish within
-    /// `drain_timeout`, and ends. Gives the number of connections that were cut. Blocks.
+    /// `drain_timeout`, and ends. Gives the number of connections that were cut. Blocks. Where another
+    /// gateway has taken over there is nobody to wait for.
     #[must_use]
     pub fn stop(self) -> usize {
         self.ending.send_replace(true);
-        pause(self.active.look().setup.drain_delay);
+        if !*self.over.borrow() {
+            pause(self.active.look().setup.drain_delay);
+        }
         for door in &self.active.look().doors {
             door.close();
         }
@@ -153,7 +184,8 @@ impl Running {
     }
 }
 
-/// Starts a gateway. Audit lines go to `audit_out`. A reload reads `file` again.
+/// Starts a gateway. Audit lines go to `audit_out`. A reload reads `file` again. Listeners take the sockets
+/// that were passed to this process, where they fit.
 ///
 /// # Errors
 /// A port is taken, the state folder cannot be written, or the system refuses something.
@@ -162,15 +194,18 @@ pub fn start(
     file: Option<PathBuf>,
     clock: Arc<dyn Clock>,
     audit_out: impl Write + Send + 'static,
+    inheritance: Inheritance,
 ) -> Result<Running, StartError> {
+    let inherited = inheritance.sockets;
     state::raise_descriptor_limit(&config);
     let fixed = config.fixed.clone();
     let one_a_core = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = fixed.workers.unwrap_or_else(one_a_core);
     let admin_token = state::admin_token(&config)?;
-    let admin_socket = one_socket("the admin listener", fixed.admin_address)?;
-    let probe_socket = fixed.probes.map(|at| one_socket("the probe address", at));
-    let probe_socket = probe_socket.transpose()?;
+    let admin_standing = standing("admin", &fixed.admin_address, &inherited)?;
+    let probe_standing = fixed.probes.as_ref();
+    let probe_standing = probe_standing.map(|address| standing("probes", address, &inherited));
+    let probe_standing = probe_standing.transpose()?;
 
     let names = Arc::new(Names::default());
     names.name_routes(config.route_names);
@@ -178,7 +213,7 @@ pub fn start(
     let audit = Arc::new(audit?);
     let selectors = Kind::ALL.map(Kind::name).to_vec();
     let metrics = Arc::new(Metrics::new(Arc::clone(&names), selectors, workers));
-    let state_lock = state::take_folder(&fixed)?;
+    let state_lock = Arc::new(state::take_folder(&fixed)?);
     let revocations = Arc::new(state::revocations(&fixed, clock.now())?);
     let saved = state::saved_keys(&fixed)?;
     let around = control::Around {
@@ -186,8 +221,10 @@ pub fn start(
         saved: &saved,
         clock: &clock,
         workers,
+        inherited: &inherited,
     };
     let prepared = control::prepare(config, &around, None)?;
+    inherited.keep_only_systemd();
     let (key_requests, keys) = KeyRequests::channel(ISSUER_WAIT_MAX);
     let (asking, introspections) = IntrospectionRequests::channel(ISSUER_WAIT_MAX);
     let status = Arc::new(ReloadStatus::new(clock.now()));
@@ -217,9 +254,24 @@ pub fn start(
         run: uuid::Uuid::now_v7(),
         ending: ends.clone(),
     });
-    let running_admin = admin_socket.local_addr()?;
-    let running_probes = probe_socket.as_ref().map(TcpListener::local_addr);
-    let running_probes = running_probes.transpose()?;
+    let admin_bound = admin_standing.socket.address()?;
+    let probes_bound = probe_standing.as_ref().map(|it| it.socket.address());
+    let probes_bound = probes_bound.transpose()?;
+    let mut open = vec![(admin_standing.socket.again()?, Scope::Everything)];
+    if let Some(it) = &probe_standing {
+        open.push((it.socket.again()?, Scope::Probes));
+    }
+    let (over, is_over) = watch::channel(false);
+    let (alone, is_alone) = watch::channel(!inheritance.shared);
+    let giver = Giver {
+        state_dir: fixed.state_dir.clone(),
+        active: Arc::clone(&active),
+        standing: Mutex::new([admin_standing].into_iter().chain(probe_standing).collect()),
+        revocations: Arc::clone(&revocations),
+        saved: saved.clone(),
+        lock: Arc::clone(&state_lock),
+        over,
+    };
     let (stop_control, stopped) = oneshot::channel();
     let control = Control {
         gateway,
@@ -233,6 +285,7 @@ pub fn start(
         reload: ReloadParts {
             file,
             names,
+            inherited,
             saved,
             fixed,
             workers,
@@ -241,12 +294,13 @@ pub fn start(
             ending: ends,
         },
     };
-    let sockets = (admin_socket, probe_socket);
-    let control = control_thread(admin, control::run(control), sockets, stopped)?;
+    let tasks = async { tokio::join!(control::run(control), giver.keep(is_alone)) };
+    let over = is_over.clone();
+    let control = control_thread(admin, tasks, (open, is_over), stopped)?;
     Ok(Running {
         active,
-        admin: running_admin,
-        probes: running_probes,
+        admin: admin_bound,
+        probes: probes_bound,
         reloads,
         ending,
         drain,
@@ -254,84 +308,30 @@ pub fn start(
         control,
         audit,
         stop_control,
+        alone,
+        over,
         _state_lock: state_lock,
     })
 }
 
-type WorkerThread = JoinHandle<io::Result<usize>>;
-
-/// Starts a thread for each lane, with the sockets of the beginning.
-fn start_workers(
-    active: &Active,
-    doors: Vec<Vec<worker::Door>>,
-    draining: &watch::Receiver<bool>,
-) -> io::Result<(Vec<WorkerThread>, Vec<Worker>)> {
-    let (mut threads, mut workers) = (Vec::new(), Vec::new());
-    for (index, (lane, doors)) in active.lanes.iter().zip(doors).enumerate() {
-        let (told, coming) = mpsc::channel(DOORS_MAX.max(doors.len()));
-        for door in doors {
-            // There is room.
-            let _ = told.try_send(door);
-        }
-        let worker = Worker {
-            cells: Arc::clone(&lane.cells),
-            lane: Arc::new(Published::new(Arc::clone(lane))),
-            doors: told,
-        };
-        let (lane, drain) = (Arc::clone(&worker.lane), Drain(draining.clone()));
-        let thread = std::thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || worker::run(lane, coming, drain))?;
-        threads.push(thread);
-        workers.push(worker);
-    }
-    Ok((threads, workers))
-}
-
-fn control_thread(
-    admin: Arc<Admin>,
-    control: impl Future<Output = ()> + Send + 'static,
-    (admin_socket, probe_socket): (TcpListener, Option<TcpListener>),
-    stopped: oneshot::Receiver<()>,
-) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    std::thread::Builder::new()
-        .name("control".into())
-        .spawn(move || {
-            runtime.block_on(async move {
-                for (socket, scope) in [
-                    (Some(admin_socket), Scope::Everything),
-                    (probe_socket, Scope::Probes),
-                ] {
-                    match socket.map(tokio::net::TcpListener::from_std) {
-                        Some(Ok(socket)) => {
-                            tokio::spawn(admin::serve(Arc::clone(&admin), socket, scope));
-                        }
-                        Some(Err(error)) => {
-                            tracing::error!(%error, "the admin listener cannot be used")
-                        }
-                        None => {}
-                    }
-                }
-                tokio::spawn(control);
-                let _ = stopped.await;
-            });
-            // What hangs on a disk or a name server must not keep the process alive.
-            runtime.shutdown_timeout(CONTROL_END_MAX);
-        })
-}
-
-fn one_socket(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+/// A socket that no reload changes.
+fn standing(
+    label: &'static str,
+    address: &Address,
+    inherited: &Inherited,
+) -> Result<Standing, StartError> {
     let failed = |source| PrepareError::Bind {
-        what: what.to_owned(),
-        address,
+        what: format!("`{label}`"),
+        address: address.to_string(),
         source,
     };
-    let mut sockets = listen::bind(address, 1).map_err(failed)?;
+    let mut sockets = inherited.sockets(label, address, 1).map_err(failed)?;
     let none = || failed(io::Error::other("no socket"));
-    Ok(sockets.pop().ok_or_else(none)?)
+    Ok(Standing {
+        label,
+        address: address.clone(),
+        socket: sockets.pop().ok_or_else(none)?,
+    })
 }
 
 #[expect(

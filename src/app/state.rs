@@ -4,7 +4,8 @@
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -75,9 +76,49 @@ pub(super) fn revocations(fixed: &FixedSettings, now: UnixTime) -> Result<Revoca
     })
 }
 
-/// Takes the state folder for this process alone, until the file is dropped: two that write to it
-/// would undo each other's work. Whoever may write there can plant keys, so that must not be anybody.
-pub(super) fn take_folder(fixed: &FixedSettings) -> Result<File, StartError> {
+/// The state folder, for this process alone as long as it has the lock: two that write to it would undo
+/// each other's work.
+#[derive(Debug)]
+pub(super) struct StateLock {
+    path: PathBuf,
+    lock: Mutex<Option<File>>,
+}
+
+impl StateLock {
+    /// Lets another process have the folder.
+    pub(super) fn let_go(&self) {
+        *self.lock() = None;
+    }
+
+    /// Has the folder again.
+    ///
+    /// # Errors
+    /// Another process has it.
+    pub(super) fn take_back(&self) -> io::Result<()> {
+        let mut lock = self.lock();
+        if lock.is_none() {
+            *lock = Some(taken(&self.path)?);
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<File>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The lock of a path, if nobody has it.
+fn taken(path: &Path) -> io::Result<File> {
+    let lock = File::create(path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other("another gateway uses this folder")),
+        Err(TryLockError::Error(source)) => Err(source),
+    }
+}
+
+/// Takes the state folder. Whoever may write there can plant keys, so that must not be anybody.
+pub(super) fn take_folder(fixed: &FixedSettings) -> Result<StateLock, StartError> {
     let folder = &fixed.state_dir;
     let state = |path: &Path, source| StartError::State {
         path: path.to_owned(),
@@ -89,15 +130,11 @@ pub(super) fn take_folder(fixed: &FixedSettings) -> Result<File, StartError> {
         return Err(state(folder, io::Error::other(why)));
     }
     let path = folder.join("lock");
-    let lock = File::create(&path).map_err(|source| state(&path, source))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            let why = "another gateway uses this folder";
-            Err(state(folder, io::Error::other(why)))
-        }
-        Err(TryLockError::Error(source)) => Err(state(&path, source)),
-    }
+    let lock = taken(&path).map_err(|source| state(folder, source))?;
+    Ok(StateLock {
+        path,
+        lock: Mutex::new(Some(lock)),
+    })
 }
 
 /// Each connection costs a descriptor, each request to an upstream another.

@@ -14,6 +14,7 @@ use super::output::{Code, Failure};
 use crate::config;
 use crate::control::FetchError;
 use crate::control::fetch::{FetchLimits, Fetcher};
+use crate::listen::Address;
 
 /// The admin listener gives an answer ten seconds.
 const LIMITS: FetchLimits = FetchLimits {
@@ -27,7 +28,7 @@ pub(super) struct AdminArguments {
     /// The configuration that the gateway runs with.
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
-    /// The admin listener's URL, in place of the configuration's.
+    /// The admin listener's URL, or `unix:PATH`, in place of the configuration's.
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
     /// The file with the admin token, in place of the configuration's.
@@ -37,7 +38,11 @@ pub(super) struct AdminArguments {
 
 /// A way to the admin API.
 pub(super) struct AdminClient {
+    /// As it was said.
     url: String,
+    origin: String,
+    /// A socket in the file system.
+    path: Option<PathBuf>,
     token: HeaderValue,
 }
 
@@ -56,7 +61,10 @@ impl AdminClient {
                 );
                 Failure::new(Code::Configuration, message)
             })?;
-            url.get_or_insert_with(|| format!("http://{}", place.admin.address));
+            url.get_or_insert_with(|| match &place.admin.address {
+                Address::Tcp(address) => format!("http://{address}"),
+                other => other.to_string(),
+            });
             if arguments.admin_token_file.is_none() {
                 token = Some(match place.admin.token {
                     Some(token) => token.expose().to_vec(),
@@ -76,8 +84,12 @@ impl AdminClient {
         let mut token = HeaderValue::from_bytes(&bearer)
             .map_err(|_| Failure::new(Code::Usage, "the admin token is not visible ASCII"))?;
         token.set_sensitive(true);
+        let path = url.strip_prefix("unix:").map(PathBuf::from);
+        let origin = path.as_ref().map_or(url, |_| "http://localhost");
         Ok(Self {
-            url: url.trim_end_matches('/').to_owned(),
+            url: url.to_owned(),
+            origin: origin.trim_end_matches('/').to_owned(),
+            path,
             token,
         })
     }
@@ -117,15 +129,18 @@ impl AdminClient {
     ) -> Result<Response<Bytes>, Failure> {
         let request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.url))
+            .uri(format!("{}{path}", self.origin))
             .header(AUTHORIZATION, self.token.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(Bytes::from(body))
             .map_err(|error| {
-                let message = format!("{}: {error}; write http://ADDRESS:PORT", self.url);
+                let message = format!(
+                    "{}: {error}; write http://ADDRESS:PORT or unix:PATH",
+                    self.url
+                );
                 Failure::new(Code::Usage, message)
             })?;
-        let answer = runtime()?.block_on(Fetcher::local(LIMITS).send(request));
+        let answer = runtime()?.block_on(Fetcher::local(LIMITS, self.path.clone()).send(request));
         match answer {
             Ok(answer) => Ok(answer),
             Err(FetchError::Timeout) => {

@@ -50,6 +50,10 @@ enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = CONFIG)]
         config: PathBuf,
+        /// Take the listeners over from the gateway that runs with the same state folder, which then
+        /// drains and ends.
+        #[arg(long)]
+        take_over: bool,
     },
     /// Try Bearward: gateway, sample API and development issuer on this machine.
     #[command(after_help = "Example: bearward demo --port 9443")]
@@ -95,7 +99,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
-        Command::Run { config } => run::run(&config),
+        Command::Run { config, take_over } => run::run(&config, take_over),
         Command::Demo { port } => demo::demo(port),
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain { code } => explain::explain(&code),

@@ -8,12 +8,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Outcome;
 use super::output::{Code, Failure, say};
-use crate::app::{self, Running};
+use crate::app::{self, Inheritance, Predecessor, Running, StartError};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::observe::log;
 
-pub(super) fn run(path: &Path) -> Outcome {
+pub(super) fn run(path: &Path, take_over: bool) -> Outcome {
     let (config, report) = config::load(path);
     let findings = report.pretty();
     if !findings.is_empty() {
@@ -25,13 +25,22 @@ pub(super) fn run(path: &Path) -> Outcome {
     log::start(config.fixed.log_format, config.fixed.log_level)
         .map_err(|error| Failure::new(Code::System, error))?;
     let file = Some(path.to_owned());
-    let gateway = app::start(config, file, Arc::new(SystemClock), std::io::stdout())
-        .map_err(|error| Failure::new(Code::System, error))?;
+    let refused = |error| Failure::new(Code::System, error);
+    let mut inheritance = Inheritance::from_systemd().map_err(refused)?;
+    let mut predecessor = None;
+    if take_over {
+        predecessor = inheritance.take_over(&config).map_err(refused)?;
+        if predecessor.is_none() {
+            tracing::info!("no gateway runs with this state folder; there is nothing to take over");
+        }
+    }
+    let (clock, out) = (Arc::new(SystemClock), std::io::stdout());
+    let gateway = app::start(config, file, clock, out, inheritance).map_err(refused)?;
     for (listener, address) in gateway.addresses() {
         tracing::info!(%listener, %address, "listening");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %gateway.admin(), "bearward serves");
-    wait_for_end(&gateway).map_err(Failure::internal)?;
+    let ended = wait_for_end(&gateway, predecessor);
     let cut = gateway.stop();
     if cut > 0 {
         tracing::warn!(
@@ -39,12 +48,16 @@ pub(super) fn run(path: &Path) -> Outcome {
             "connections were cut at the end of drain_timeout"
         );
     }
+    ended.map_err(|error| Failure::new(Code::System, error))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for SIGTERM or SIGINT, and reloads at each SIGHUP. A second SIGTERM or SIGINT ends the process
-/// at once.
-pub(super) fn wait_for_end(gateway: &Running) -> std::io::Result<()> {
+/// Lets the predecessor drain, waits for SIGTERM, SIGINT, or a gateway that takes over, and reloads at each
+/// SIGHUP. A second SIGTERM or SIGINT ends the process at once.
+pub(super) fn wait_for_end(
+    gateway: &Running,
+    predecessor: Option<Predecessor>,
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -56,16 +69,25 @@ pub(super) fn wait_for_end(gateway: &Running) -> std::io::Result<()> {
             signal(SignalKind::hangup())?,
         )
     };
-    runtime.block_on(async {
-        loop {
-            tokio::select! {
-                _ = term.recv() => break,
-                _ = int.recv() => break,
-                // What comes of it is in the log.
-                _ = hangup.recv() => drop(gateway.reload().await),
+    runtime
+        .block_on(async {
+            if let Some(predecessor) = predecessor {
+                // One that is not told serves on, and two must not.
+                gateway.replace(predecessor).await?;
+                tracing::info!("the gateway of before drains");
             }
-        }
-    });
+            loop {
+                tokio::select! {
+                    () = gateway.taken_over() => break,
+                    _ = term.recv() => break,
+                    _ = int.recv() => break,
+                    // What comes of it is in the log.
+                    _ = hangup.recv() => drop(gateway.reload().await),
+                }
+            }
+            Ok::<_, StartError>(())
+        })
+        .map_err(std::io::Error::other)?;
     tracing::info!("shutting down");
     std::thread::Builder::new()
         .name("second-signal".into())

@@ -22,7 +22,7 @@ pub(crate) use value::duration;
 pub use diagnostic::{Diagnostic, Report, Severity};
 pub use settings::Config;
 pub(crate) use settings::{
-    AdminPlace, AdminSettings, Binding, CertificateFiles, ClientAuth, FeedSettings, FetchSettings,
+    AdminPlace, AdminSettings, CertificateFiles, ClientAuth, FeedSettings, FetchSettings,
     FixedSettings, FreshnessSettings, IntrospectionSettings, IssuerSettings, KeyPlace,
     KeySourceSettings, ListenerSettings,
 };

@@ -1,6 +1,5 @@
 //! The checked configuration: what every stage is built from. Immutable and never seen by serde.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use crate::http::redirect::Redirect;
 use crate::http::serve::{MessageLimits, Protocol};
 use crate::keys::KeySet;
 use crate::limit::Quota;
+use crate::listen::Address;
 use crate::observe::audit::AuditSettings;
 use crate::observe::log::LogFormat;
 use crate::policy::{Issuer, Placement};
@@ -61,8 +61,8 @@ pub(crate) struct FixedSettings {
     pub(crate) revoked_file: Option<PathBuf>,
     /// How the list is shared with other replicas.
     pub(crate) feed: Option<FeedSettings>,
-    pub(crate) admin_address: SocketAddr,
-    pub(crate) probes: Option<SocketAddr>,
+    pub(crate) admin_address: Address,
+    pub(crate) probes: Option<Address>,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: LevelFilter,
     /// Whether audit lines are written at all.
@@ -97,7 +97,7 @@ impl FixedSettings {
 #[derive(Debug)]
 pub(crate) struct ListenerSettings {
     pub(crate) name: Arc<str>,
-    pub(crate) binding: Binding,
+    pub(crate) address: Address,
     /// What is spoken where there is no ALPN.
     pub(crate) clear_text: Protocol,
     pub(crate) tls: Option<TlsSettings>,
@@ -116,10 +116,6 @@ pub(crate) struct ListenerSettings {
     pub(crate) token_bytes: usize,
     pub(crate) body: BodyLimits,
 }
-
-/// Where a listener listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Binding(pub(crate) SocketAddr);
 
 /// TLS of a listener.
 #[derive(Debug)]
@@ -267,7 +263,7 @@ pub(crate) struct AdminPlace {
 /// The admin listener.
 #[derive(Debug)]
 pub(crate) struct AdminSettings {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     /// `None`: made in the state folder.
     pub(crate) token: Option<Secret>,
     /// In lower case, without a port.

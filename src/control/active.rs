@@ -2,18 +2,18 @@
 //!
 //! Requests see a part of it, through their [`Lane`]; control and the admin listener see all.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 use super::issuers::KeptIssuer;
 use super::tasks::Tasks;
 use super::upstreams::KeptUpstream;
-use crate::config::Binding;
 use crate::gateway::{Lane, Serving, Setup};
+use crate::listen::{Address, Socket};
 use crate::published::Published;
 use crate::secret::Secret;
+use crate::tls::certificates::Served;
 use crate::worker::Listener;
 
 /// Everything that one configuration made.
@@ -38,9 +38,12 @@ pub(crate) struct Active {
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
     pub(crate) listener: Arc<Listener>,
+    /// As the configuration says it.
+    pub(crate) address: Address,
     /// With the port that the system gave, where the configuration left it open.
-    pub(crate) address: SocketAddr,
-    pub(super) binding: Binding,
+    pub(crate) bound: Address,
+    /// The sockets once more, for a gateway that takes over; none once it is closed.
+    pub(super) sockets: Arc<Mutex<Vec<Socket>>>,
     /// What new connections are taken by.
     pub(super) taking: Arc<Published<Listener>>,
     /// What requests are answered by, one a worker.
@@ -51,11 +54,22 @@ pub(crate) struct Door {
 impl Door {
     /// Takes no more connections, and lets those that are open finish what they do.
     pub(crate) fn close(&self) {
+        self.sockets().clear();
         self.closing.send_replace(true);
     }
 
-    pub(super) fn is_of(&self, name: &str, binding: Binding) -> bool {
-        self.binding == binding && (binding.0.port() != 0 || *self.listener.front.name == *name)
+    /// The sockets, to be handed over.
+    pub(crate) fn sockets(&self) -> std::sync::MutexGuard<'_, Vec<Socket>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its key of the configuration.
+    pub(crate) fn label(&self) -> String {
+        label(&self.listener.front.name)
+    }
+
+    pub(super) fn is_of(&self, name: &str, address: &Address) -> bool {
+        self.address == *address && (address.is_given() || *self.listener.front.name == *name)
     }
 }
 
@@ -71,15 +85,26 @@ impl Active {
     }
 }
 
+/// A listener's key of the configuration.
+pub(super) fn label(name: &str) -> String {
+    format!("listeners.{name}")
+}
+
 /// The first listener's own URL: every listener is on a loopback address, or it would be given.
-pub(super) fn own_url(listener: &Listener, address: SocketAddr) -> String {
-    let Some(tls) = &listener.tls else {
-        return format!("http://{address}");
+pub(super) fn own_url(listener: &Listener, bound: &Address) -> String {
+    let scheme = if listener.tls.is_some() {
+        "https"
+    } else {
+        "http"
     };
-    let all = tls.certificates().all();
-    if all.iter().any(|served| served.covers("localhost")) {
+    let Address::Tcp(address) = bound else {
+        return format!("{scheme}://localhost");
+    };
+    let all = listener.tls.as_ref().map(|tls| tls.certificates().all());
+    let named = |all: Vec<Arc<Served>>| all.iter().any(|served| served.covers("localhost"));
+    if all.is_some_and(named) {
         format!("https://localhost:{}", address.port())
     } else {
-        format!("https://{address}")
+        format!("{scheme}://{address}")
     }
 }

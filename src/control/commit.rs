@@ -1,6 +1,6 @@
 //! From what can serve to what serves: nothing here can fail, and a request sees one side or the other.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, watch};
 
@@ -84,7 +84,9 @@ pub(crate) fn commit(
                 door.taking.publish(Arc::clone(&listener));
                 Door { listener, ..door }
             }
-            Place::New(address, sockets) => {
+            Place::New(bound, sockets) => {
+                // For a gateway that takes over; it goes without those that cannot be kept.
+                let again = sockets.iter().filter_map(|it| it.again().ok()).collect();
                 let door = Door {
                     taking: Arc::new(Published::new(Arc::clone(&listener))),
                     serving: lanes
@@ -92,12 +94,17 @@ pub(crate) fn commit(
                         .map(|lane| Arc::new(Published::new(serving(lane))))
                         .collect(),
                     closing: Arc::new(watch::Sender::new(false)),
-                    binding: next.binding,
-                    address,
+                    address: next.address,
+                    bound,
+                    sockets: Arc::new(Mutex::new(again)),
                     listener,
                 };
-                let each = sockets.into_iter().zip(&door.serving);
-                for ((socket, serving), told) in each.zip(&mut new_sockets) {
+                for (index, socket) in sockets.into_iter().enumerate() {
+                    let worker = index % lanes.len().max(1);
+                    let serving = door.serving.get(worker);
+                    let Some((serving, told)) = serving.zip(new_sockets.get_mut(worker)) else {
+                        continue;
+                    };
                     told.push(worker::Door {
                         socket,
                         taking: Arc::clone(&door.taking),

@@ -51,7 +51,7 @@ pub use prepare::PrepareError;
 pub(crate) use prepare::{Around, policy, prepare};
 pub(crate) use probe::{Probe, probe};
 pub(crate) use refresh::Around as KeptAround;
-pub(crate) use reload::{NotReloaded, ReloadParts, ReloadStatus, Reloads};
+pub(crate) use reload::{NotReloaded, ReloadParts, ReloadStatus, Reloads, first_keys};
 pub(crate) use saved::{NoSet, SavedKeys};
 pub(crate) use status::SourceKind;
 

@@ -4,21 +4,21 @@
 //! their keys, upstreams with their connections and health, sockets, the counts of limits.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use super::active::{Active, Door, own_url};
+use super::active::{Active, Door, label, own_url};
 use super::certificates::Watched;
 use super::issuers::{self, Begins, KeptIssuer, NotKept};
 use super::saved::SavedKeys;
 use super::upstreams::KeptUpstream;
 use crate::clock::Clock;
-use crate::config::{AdminSettings, Binding, Config, ListenerSettings};
+use crate::config::{AdminSettings, Config, ListenerSettings};
 use crate::gateway::{Front, Setup, SetupPlaces};
 use crate::http::headers::ReservedNames;
 use crate::inbound::Endpoints;
 use crate::limit::Buckets;
-use crate::listen::{self, admission::Admission};
+use crate::listen::admission::Admission;
+use crate::listen::{Address, Inherited, Socket};
 use crate::observe::Names;
 use crate::observe::audit::AuditSettings;
 use crate::policy::{ListenerId, Placement, Policy, Route, RouteTable};
@@ -41,7 +41,7 @@ pub enum PrepareError {
         /// Which listener.
         what: String,
         /// Where.
-        address: SocketAddr,
+        address: String,
         /// The system's reason.
         source: io::Error,
     },
@@ -65,6 +65,8 @@ pub(crate) struct Around<'a> {
     pub(crate) saved: &'a SavedKeys,
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) workers: usize,
+    /// Sockets that were passed to this process.
+    pub(crate) inherited: &'a Inherited,
 }
 
 /// A configuration that can serve.
@@ -83,7 +85,7 @@ pub(crate) struct Prepared {
 /// A listener of the configuration that comes.
 pub(super) struct NextDoor {
     pub(super) listener: Arc<Listener>,
-    pub(super) binding: Binding,
+    pub(super) address: Address,
     pub(super) limits: (usize, usize),
     /// Certificates for a listener that goes on with its sessions.
     pub(super) renewed: Option<Certificates>,
@@ -92,15 +94,15 @@ pub(super) struct NextDoor {
 
 pub(super) enum Place {
     Kept(Door),
-    /// One socket a worker.
-    New(SocketAddr, Vec<TcpListener>),
+    /// Where it was bound to, and one socket or more for each worker.
+    New(Address, Vec<Socket>),
 }
 
 impl Place {
-    const fn address(&self) -> SocketAddr {
+    const fn bound(&self) -> &Address {
         match self {
-            Self::Kept(door) => door.address,
-            Self::New(address, _) => *address,
+            Self::Kept(door) => &door.bound,
+            Self::New(bound, _) => bound,
         }
     }
 }
@@ -141,7 +143,7 @@ pub(crate) fn prepare(
     }
     let public_url = config.public_url.clone().unwrap_or_else(|| {
         let first = doors.first();
-        first.map_or_else(String::new, |it| own_url(&it.listener, it.place.address()))
+        first.map_or_else(String::new, |it| own_url(&it.listener, it.place.bound()))
     });
     let policy = Arc::new(policy(&config, doors.len(), &issuers));
     let names = around.names;
@@ -234,9 +236,9 @@ fn door(
     around: &Around<'_>,
     old: Option<&Active>,
 ) -> Result<(NextDoor, Option<Watched>), PrepareError> {
-    let (name, binding) = (Arc::clone(&settings.name), settings.binding);
+    let (name, address) = (Arc::clone(&settings.name), settings.address);
     let mut doors = old.iter().flat_map(|old| &old.doors);
-    let here = doors.find(|door| door.is_of(&name, binding)).cloned();
+    let here = doors.find(|door| door.is_of(&name, &address)).cloned();
     let mut known = old.iter().flat_map(|old| old.listeners());
     let named = known.find(|it| *it.front.name == *name);
     let place = match here {
@@ -244,13 +246,16 @@ fn door(
         None => {
             let failed = |source| PrepareError::Bind {
                 what: format!("listener `{name}`"),
-                address: binding.0,
+                address: address.to_string(),
                 source,
             };
-            let sockets = listen::bind(binding.0, around.workers).map_err(failed)?;
-            let first = sockets.first().map(TcpListener::local_addr);
-            let address = first.unwrap_or(Ok(binding.0)).map_err(failed)?;
-            Place::New(address, sockets)
+            let sockets = around
+                .inherited
+                .sockets(&label(&name), &address, around.workers);
+            let sockets = sockets.map_err(failed)?;
+            let first = sockets.first().map(Socket::address);
+            let bound = first.unwrap_or_else(|| Ok(address.clone()));
+            Place::New(bound.map_err(failed)?, sockets)
         }
     };
     let before = match &place {
@@ -314,7 +319,7 @@ fn door(
     };
     let door = NextDoor {
         listener: Arc::new(listener),
-        binding,
+        address,
         limits,
         renewed,
         place,

@@ -18,6 +18,7 @@ use super::saved::SavedKeys;
 use crate::clock::UnixTime;
 use crate::config::{self, FixedSettings, Report};
 use crate::gateway::Gateway;
+use crate::listen::Inherited;
 use crate::observe::Names;
 use crate::observe::audit::AdminEvent;
 use crate::published::Published;
@@ -82,6 +83,7 @@ pub(crate) struct ReloadParts {
     /// `None`: the configuration came from elsewhere.
     pub(crate) file: Option<PathBuf>,
     pub(crate) names: Arc<Names>,
+    pub(crate) inherited: Arc<Inherited>,
     pub(crate) saved: SavedKeys,
     pub(crate) fixed: FixedSettings,
     pub(crate) workers: Vec<Worker>,
@@ -165,6 +167,7 @@ impl Reloader {
         let path = self.parts.file.clone().ok_or(NotReloaded::NoFile)?;
         let before = self.active.load();
         let (names, saved) = (Arc::clone(&self.parts.names), self.parts.saved.clone());
+        let inherited = Arc::clone(&self.parts.inherited);
         let clock = Arc::clone(&self.gateway.clock);
         let workers = self.parts.workers.len();
         let old = Arc::clone(&before);
@@ -178,6 +181,7 @@ impl Reloader {
                 saved: &saved,
                 clock: &clock,
                 workers,
+                inherited: &inherited,
             };
             let prepared = prepare(config, &around, Some(&old));
             let prepared = prepared.map_err(|error| NotReloaded::Unusable(error.to_string()))?;
@@ -268,7 +272,7 @@ fn faults(report: &Report) -> NotReloaded {
 }
 
 /// Waits until every issuer has its keys or has failed to get them, within a bound.
-async fn first_keys(issuers: &[Arc<KeptIssuer>]) {
+pub(crate) async fn first_keys(issuers: &[Arc<KeptIssuer>]) {
     let all = async {
         for issuer in issuers {
             issuer.tried().await;

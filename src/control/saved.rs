@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -41,6 +42,8 @@ const FILE_BYTES_MAX: u64 = 40 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct SavedKeys {
     folder: PathBuf,
+    /// Another process has the folder.
+    let_go: Arc<AtomicBool>,
 }
 
 /// What is kept of one issuer.
@@ -132,7 +135,13 @@ impl SavedKeys {
     pub(crate) fn of(state_dir: &Path) -> Self {
         Self {
             folder: state_dir.join(FOLDER),
+            let_go: Arc::default(),
         }
+    }
+
+    /// Whether another process has the folder: until it is given back, nothing is written here.
+    pub(crate) fn let_go(&self, gone: bool) {
+        self.let_go.store(gone, Ordering::SeqCst);
     }
 
     /// The folder, made if it is not there. What a crash left unfinished is removed.
@@ -206,6 +215,9 @@ impl SavedKeys {
 
     /// Writes what changed against the last record.
     fn write(&self, record: &Record, last: &Record) -> io::Result<()> {
+        if self.let_go.load(Ordering::SeqCst) {
+            return Err(io::Error::other("another gateway takes the folder over"));
+        }
         if record.exposed != last.exposed {
             let mut exposed: Vec<_> = record.exposed.iter().map(|print| hex(&print.0)).collect();
             exposed.sort_unstable();

@@ -139,6 +139,7 @@ impl Gateway {
             tunnel,
             life: recorder.life(StreamKind::Upgraded, route),
             draining: downstream.draining.clone(),
+            drain_timeout: setup.drain_timeout,
             recorder,
         });
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -42,7 +43,18 @@ pub(super) struct Carried {
     /// `None`: it may outlive its token, or there is none.
     pub(super) life: Option<Life>,
     pub(super) draining: watch::Receiver<bool>,
+    /// How long a drain waits.
+    pub(super) drain_timeout: Duration,
     pub(super) recorder: Recorder,
+}
+
+/// What is kept of a drain's time for saying so, and for the answer.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
+
+/// A connection that is carried gets most of a drain's time to come to its own end; the rest is for telling
+/// its client that it ends.
+fn farewell(drain_timeout: Duration) -> Duration {
+    (drain_timeout / 4).min(FAREWELL_MAX)
 }
 
 /// Carries it to its end, and writes the record.
@@ -52,6 +64,7 @@ pub(super) async fn carry(carried: Carried) {
         tunnel,
         life,
         mut draining,
+        drain_timeout,
         mut recorder,
     } = carried;
     let Ok(client) = client.await else {
@@ -62,6 +75,7 @@ pub(super) async fn carry(carried: Carried) {
             if draining.wait_for(|draining| *draining).await.is_err() {
                 std::future::pending::<()>().await;
             }
+            tokio::time::sleep(drain_timeout - farewell(drain_timeout)).await;
         };
         match life {
             None => drained.await,

@@ -79,6 +79,11 @@ impl Activity {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Whether a request is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
+    }
+
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
         self.used.store(true, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -159,7 +164,7 @@ impl<S> Timed<S> {
 
     /// Nothing to read: is there a limit that has passed?
     fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.activity.in_flight.load(Ordering::Relaxed) > 0 {
+        if self.activity.is_busy() {
             self.waiting_since = None;
             self.head_begun = false;
             return Poll::Pending;

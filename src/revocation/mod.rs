@@ -302,6 +302,22 @@ impl Revocations {
         Ok(gone.iter().map(|held| held.version).collect())
     }
 
+    /// Lets another process have the store. What is in the index goes on to bite, and changes fail with
+    /// [`StoreError::LetGo`]. Blocks.
+    pub(crate) fn let_go(&self) {
+        self.journal().let_go();
+    }
+
+    /// Has the store again, with what that process added. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn take_back(&self) -> Result<(), StoreError> {
+        let taken = self.journal().take_back(|it| self.index.insert(it));
+        self.changed();
+        taken
+    }
+
     /// A part of the list, the newest first. Blocks.
     ///
     /// # Errors

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::{Drain, Listener};
@@ -13,14 +13,16 @@ use crate::gateway::{Downstream, Gateway, Serving, Upgraded};
 use crate::http::deadline::{Activity, Timed};
 use crate::http::network::is_in;
 use crate::http::serve::{Farewell, Protocol, ProtocolError, serve};
+use crate::listen::Stream;
 use crate::listen::admission::Admitted;
 use crate::listen::proxy_protocol;
 use crate::published::Published;
 use crate::tls::certificates::Served;
 
-/// A connection that was just opened has this long to send its first request when draining begins:
-/// it may be on its way.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+/// A connection that waits for a request when draining begins goes on to wait for so long: one may be on
+/// its way, and its answer can say that the connection closes. HTTP/2 has a message of its own for that,
+/// which a connection without a request has no need of.
+const REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// What a connection is served with.
 pub(super) struct Connection {
@@ -33,7 +35,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn serve(mut self, mut stream: TcpStream) {
+    pub(super) async fn serve(mut self, mut stream: Stream) {
         let counts = &self.listener.counts;
         if self.listener.proxy_protocol {
             let reading = proxy_protocol::read(&mut stream);
@@ -88,8 +90,14 @@ impl Connection {
         let answer = move |request| Gateway::answer(Arc::clone(&downstream), request);
         let drained = async {
             self.drain.clone().begun().await;
-            if !activity.used() {
-                tokio::time::sleep(FIRST_REQUEST_GRACE).await;
+            if !(multiplexed && activity.used()) {
+                let mut grace = std::pin::pin!(tokio::time::sleep(REQUEST_GRACE));
+                // Asked again whenever the connection has moved.
+                std::future::poll_fn(|context| match activity.is_busy() {
+                    true => Poll::Ready(()),
+                    false => grace.as_mut().poll(context),
+                })
+                .await;
             }
             if activity.used() {
                 Farewell::Gracefully

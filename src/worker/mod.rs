@@ -11,14 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::gateway::{Front, Lane, Serving};
 use crate::http::deadline::WaitLimits;
 use crate::http::serve::{MessageLimits, Protocol, ProtocolError};
-use crate::listen::accept;
 use crate::listen::admission::{Admission, Refusal};
+use crate::listen::{Acceptor, Socket, accept};
 use crate::published::Published;
 use crate::tls::{HandshakeError, Tls};
 
@@ -81,7 +80,7 @@ impl ListenerCounts {
 /// A socket of a worker, and what is done with whoever connects to it.
 #[derive(Debug)]
 pub(crate) struct Door {
-    pub(crate) socket: std::net::TcpListener,
+    pub(crate) socket: Socket,
     /// What connections are taken by.
     pub(crate) taking: Arc<Published<Listener>>,
     /// What their requests are answered by.
@@ -161,22 +160,22 @@ async fn serve(lane: Arc<Published<Lane>>, mut doors: mpsc::Receiver<Door>, drai
 fn open(door: Door, alive: &mpsc::Sender<()>) {
     let alive = alive.clone();
     tokio::spawn(async move {
-        let socket = match TcpListener::from_std(door.socket) {
-            Ok(socket) => socket,
+        let acceptor = match Acceptor::new(door.socket) {
+            Ok(acceptor) => acceptor,
             Err(error) => {
                 tracing::error!(%error, "a socket cannot be used");
                 return;
             }
         };
         let drain = Drain(door.closing);
-        accept(socket, drain.clone().begun(), |stream, peer| {
+        accept(acceptor, drain.clone().begun(), |stream, peer| {
             let listener = door.taking.load();
             match listener.admission.admit() {
                 Ok(admitted) => {
                     let connection = connection::Connection {
                         serving: Arc::clone(&door.serving),
                         listener,
-                        peer: peer.ip().to_canonical(),
+                        peer,
                         drain: drain.clone(),
                         admitted,
                         _alive: alive.clone(),

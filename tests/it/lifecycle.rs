@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::client::{plain_request, tls};
+use crate::support::client::{plain_request, read_to_end, tls};
 use crate::support::gateway::{Gateway, write_certificate};
 use crate::support::process::free_port;
 use crate::support::upstream::Reply;
@@ -215,7 +215,7 @@ fn a_second_gateway_on_the_same_port_does_not_start() {
 }
 
 #[test]
-fn a_drain_ends_idle_connections_and_takes_the_last_requests() {
+fn a_drain_ends_idle_connections_and_answers_the_last_requests() {
     let (main, upstream) = (issuer(), Upstream::echo());
     let gateway = Bearward::usual(&main, &upstream).start();
     let address = gateway.address();
@@ -232,12 +232,18 @@ fn a_drain_ends_idle_connections_and_takes_the_last_requests() {
         // Its request is still on its way when the drain begins.
         let mut late = tls(address, "http/1.1").await;
         let drain = tokio::task::spawn_blocking(move || gateway.drain());
-        // The kept connection is ended at once.
-        let mut rest = Vec::new();
-        let _ = used.read_to_end(&mut rest).await;
-        late.write_all(request.as_bytes()).await.expect("room");
-        late.read_exact(&mut answer).await.expect("an answer");
-        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        eventually("the end of accepting", async || {
+            TcpStream::connect(address).await.is_err()
+        })
+        .await;
+        for stream in [&mut used, &mut late] {
+            stream.write_all(request.as_bytes()).await.expect("room");
+        }
+        for mut stream in [used, late] {
+            let answers = read_to_end(&mut stream).await;
+            let (_, last) = answers.rsplit_once("HTTP/1.1 200 OK").expect("an answer");
+            assert!(last.contains("connection: close"), "{answers}");
+        }
         assert_eq!(drain.await.expect("an end"), 0, "nothing had to be cut");
     });
 }

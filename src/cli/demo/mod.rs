@@ -20,7 +20,7 @@ use super::Outcome;
 use super::admin_client::{AdminClient, runtime};
 use super::output::{Code, Failure, data, say};
 use super::run::wait_for_end;
-use crate::app::{self, Running};
+use crate::app::{self, Inheritance, Running};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::control::fetch::{FetchLimits, Fetcher};
@@ -48,7 +48,7 @@ pub(super) fn demo(port: u16) -> Outcome {
     certificate(folder.path())?;
     let port = free_port(port)?;
     let gateway = start(folder.path(), port, &services)?;
-    wait_until_ready(gateway.admin())?;
+    wait_until_ready(&gateway.admin())?;
 
     let tokens = lines::Tokens::mint(&key, &services.issuer).map_err(Failure::internal)?;
     let admin = format!("http://{}", gateway.admin());
@@ -77,7 +77,7 @@ pub(super) fn demo(port: u16) -> Outcome {
         services.issuer
     ));
     say("\nCtrl-C ends it.");
-    wait_for_end(&gateway).map_err(Failure::internal)?;
+    wait_for_end(&gateway, None).map_err(Failure::internal)?;
     let _ = gateway.stop();
     drop(services);
     folder.close().map_err(Failure::internal)?;
@@ -116,7 +116,8 @@ fn start(folder: &Path, port: u16, services: &services::Services) -> Result<Runn
     std::fs::write(&path, &text).map_err(Failure::internal)?;
     let (config, report) = config::read(&path, text);
     let config = config.ok_or_else(|| Failure::new(Code::Internal, report.pretty()))?;
-    app::start(config, Some(path), Arc::new(SystemClock), std::io::sink())
+    let (clock, out) = (Arc::new(SystemClock), std::io::sink());
+    app::start(config, Some(path), clock, out, Inheritance::default())
         .map_err(|error| Failure::new(Code::Internal, error))
 }
 
@@ -171,11 +172,14 @@ output = "off"
 }
 
 /// Waits for the gateway to have the issuer's keys.
-fn wait_until_ready(admin: SocketAddr) -> Result<(), Failure> {
-    let fetcher = Fetcher::local(FetchLimits {
-        timeout: Duration::from_secs(1),
-        bytes_max: 4096,
-    });
+fn wait_until_ready(admin: &str) -> Result<(), Failure> {
+    let fetcher = Fetcher::local(
+        FetchLimits {
+            timeout: Duration::from_secs(1),
+            bytes_max: 4096,
+        },
+        None,
+    );
     let url = format!("http://{admin}/readyz");
     runtime()?.block_on(async {
         for _ in 0..READY_TRIES {

@@ -1,31 +1,30 @@
 //! `[admin]`, and addresses to listen on.
 
-use std::net::SocketAddr;
-
 use super::Checker;
 use crate::config::raw::{Node, Span};
 use crate::config::settings::{AdminSettings, ListenerSettings};
+use crate::listen::{Address, NoAddress};
 
 /// Two listeners cannot have one address.
 pub(super) fn taken_twice(
     listeners: &[ListenerSettings],
-    admin: SocketAddr,
-    probes: Option<SocketAddr>,
+    admin: &Address,
+    probes: Option<&Address>,
     span: &Span,
     checker: &mut Checker<'_>,
 ) {
-    let mut seen: Vec<(SocketAddr, &str)> = Vec::new();
+    let mut seen: Vec<(&Address, &str)> = Vec::new();
     let others = [(Some(admin), "admin"), (probes, "probes")];
     let others = others
         .iter()
         .filter_map(|(address, name)| Some(((*address)?, *name)));
     let all = listeners
         .iter()
-        .map(|listener| (listener.binding.0, &*listener.name));
+        .map(|listener| (&listener.address, &*listener.name));
     for (address, name) in all.chain(others) {
         let same = seen
             .iter()
-            .find(|(other, _)| *other == address && address.port() != 0);
+            .find(|(other, _)| *other == address && address.is_given());
         if let Some((_, other)) = same {
             checker.error(
                 "BW0110",
@@ -44,10 +43,10 @@ pub(super) fn admin(node: &Node, checker: &mut Checker<'_>) -> Option<AdminSetti
         .value("address")
         .map_or_else(|| node.span.clone(), |(_, span)| span.clone());
     let address = read(&text, &span, checker);
-    if address.is_some_and(|address| !address.ip().is_loopback()) {
+    if address.as_ref().is_some_and(|address| !address.is_local()) {
         checker.error_help(
             "BW0110",
-            format!("the admin listener is not on a loopback address: `{text}`"),
+            format!("the admin listener is not on a loopback address or `unix:PATH`: `{text}`"),
             &span,
             "without TLS it would carry its token in clear text; reach it through a tunnel, or use [probes] for health and metrics",
         );
@@ -78,24 +77,16 @@ pub(super) fn admin(node: &Node, checker: &mut Checker<'_>) -> Option<AdminSetti
     })
 }
 
-/// An IP address with a port.
-pub(super) fn read(text: &str, span: &Span, checker: &mut Checker<'_>) -> Option<SocketAddr> {
-    if text.starts_with("unix:") || text.starts_with("systemd:") {
-        checker.error(
-            "BW0102",
-            format!("`{text}`: sockets by path or by systemd are not served by this version"),
-            span,
-        );
-        return None;
-    }
-    let parsed = text.parse().ok();
-    if parsed.is_none() {
+/// Where something listens.
+pub(super) fn read(text: &str, span: &Span, checker: &mut Checker<'_>) -> Option<Address> {
+    let address = Address::read(text, checker.folder);
+    if address == Err(NoAddress) {
         checker.error_help(
             "BW0104",
             format!("`{text}` is no address to listen on"),
             span,
-            "write an IP address and a port: \"0.0.0.0:8443\", \"[::]:8443\"",
+            "write an IP address and a port (\"0.0.0.0:8443\", \"[::]:8443\"), a path (\"unix:api.sock\"), or the name of a socket that systemd passes (\"systemd:public\")",
         );
     }
-    parsed
+    address.ok()
 }

@@ -5,7 +5,7 @@ use super::routes::shaping::RATE_HELP;
 use super::{Checker, addresses, with_defaults};
 use crate::clock::{Clock, SystemClock};
 use crate::config::raw::{Node, SecretSource, Value};
-use crate::config::settings::{Binding, CertificateFiles, KeyPlace, ListenerSettings, TlsSettings};
+use crate::config::settings::{CertificateFiles, KeyPlace, ListenerSettings, TlsSettings};
 use crate::config::value;
 use crate::http::body::BodyLimits;
 use crate::http::deadline::WaitLimits;
@@ -35,7 +35,7 @@ pub(super) fn check(
         .filter_map(|(name, node)| listener(name, node, checker))
         .collect();
     let first = built.iter().find(|listener| listener.tls.is_some());
-    let port = public_port.or_else(|| first.map(|listener| listener.binding.0.port()));
+    let port = public_port.or_else(|| first.and_then(|listener| listener.address.port()));
     let tls = built.iter().filter_map(|listener| listener.tls.as_ref());
     let hosts: Vec<HostPattern> = tls
         .flat_map(|tls| tls.certificates.all())
@@ -69,7 +69,7 @@ pub(super) fn check(
 
 fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<ListenerSettings> {
     let what = format!("listener `{name}`");
-    let binding = checker
+    let address = checker
         .required(node, &what, "address")
         .and_then(|(text, span)| addresses::read(&text, &span, checker));
     let limits = with_defaults(node, "limits");
@@ -79,7 +79,7 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
         (Some(tls), false) => Some(tls_of(tls, &what, (&limits, &protocols), checker)?),
         (None, true) => {
             let leads = node.flag("redirect_to_https");
-            if !leads && binding.is_some_and(|address| !address.ip().is_loopback()) {
+            if !leads && address.as_ref().is_some_and(|address| !address.is_local()) {
                 checker.warn(
                     "BW0201",
                     format!("{what} takes tokens in clear text from other machines (RFC 6750 section 5.3)"),
@@ -115,7 +115,7 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
         |name: &str| usize::try_from(limits.count(name).unwrap_or(1)).unwrap_or(usize::MAX);
     Some(ListenerSettings {
         name: name.into(),
-        binding: Binding(binding?),
+        address: address?,
         clear_text: protocols.first().copied().unwrap_or(Protocol::Http1),
         tls,
         connections: number("connections"),

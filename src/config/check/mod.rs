@@ -210,9 +210,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
     let upstreams = upstreams::check(root, &mut checker);
     let routes = routes::check(root, &listeners, &issuers, &upstreams, &mut checker);
 
-    let loopback = listeners
-        .iter()
-        .all(|listener| listener.binding.0.ip().is_loopback());
+    let loopback = listeners.iter().all(|listener| listener.address.is_local());
     if public_url.is_none() && !loopback {
         checker.report.push(
             Diagnostic::error("BW0105", "`server.public_url` is missing".to_owned()).at(&server.span).help(
@@ -282,8 +280,8 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
     if let Some(admin) = &admin {
         addresses::taken_twice(
             &listeners,
-            admin.address,
-            probes,
+            &admin.address,
+            probes.as_ref(),
             &table("admin").span,
             &mut checker,
         );
@@ -318,7 +316,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
             revocations_kept,
             feed,
             revoked_file: revocation.text("watch").map(|path| checker.path(&path)),
-            admin_address: admin.as_ref()?.address,
+            admin_address: admin.as_ref()?.address.clone(),
             probes,
             log_format: match log.text("format").as_deref() {
                 Some("readable") => LogFormat::Readable,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::FetchError;
@@ -39,6 +40,8 @@ pub(crate) struct Connector {
     allow_http_loopback: bool,
     /// Host and port of the proxy for https.
     proxy: Option<(String, u16)>,
+    /// A socket in the file system, for plain http.
+    path: Option<PathBuf>,
 }
 
 /// Where a request goes.
@@ -73,6 +76,7 @@ impl Trust {
             tls: Some(self.tls(ca)?),
             allow_http_loopback,
             proxy: None,
+            path: None,
         })
     }
 
@@ -100,12 +104,13 @@ impl Trust {
 }
 
 impl Connector {
-    /// Plain http to this machine and nothing else.
-    pub(super) const fn local() -> Self {
+    /// Plain http to this machine and nothing else, by a socket in the file system if there is one.
+    pub(super) const fn local(path: Option<PathBuf>) -> Self {
         Self {
             tls: None,
             allow_http_loopback: true,
             proxy: None,
+            path,
         }
     }
 
@@ -146,6 +151,16 @@ impl Connector {
         target: &Target,
         limit: Duration,
     ) -> Result<SendRequest<Full<Bytes>>, FetchError> {
+        if let (false, Some(path)) = (target.https, &self.path) {
+            let connected = tokio::time::timeout(limit, UnixStream::connect(path)).await;
+            let failed = |error: std::io::Error| FetchError::Unreachable(error.kind().to_string());
+            return speak(
+                connected
+                    .map_err(|_| FetchError::Timeout)?
+                    .map_err(failed)?,
+            )
+            .await;
+        }
         if !target.https {
             return speak(reach(&target.host, target.port, true, limit).await?).await;
         }

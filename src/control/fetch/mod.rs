@@ -11,6 +11,7 @@ mod error;
 mod headers;
 mod idle;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,9 +73,9 @@ impl Fetcher {
     }
 
     /// A fetcher for plain http on this machine: the command line's way to the admin listener.
-    pub(crate) const fn local(limits: FetchLimits) -> Self {
+    pub(crate) const fn local(limits: FetchLimits, path: Option<PathBuf>) -> Self {
         Self {
-            connector: Connector::local(),
+            connector: Connector::local(path),
             idle: None,
             limits,
         }

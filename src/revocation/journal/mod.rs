@@ -39,6 +39,8 @@ pub(crate) enum StoreError {
     Damaged(String),
     #[error("the list of revocations cannot be written or read: {0}")]
     Store(String),
+    #[error("another gateway takes the list of revocations over; try again in a moment")]
+    LetGo,
 }
 
 impl<E: Into<redb::Error>> From<E> for StoreError {
@@ -90,6 +92,8 @@ pub(crate) struct Journal {
     database: Option<Database>,
     /// Other replicas have the same list.
     shared: bool,
+    /// Another process has the store.
+    let_go: bool,
 }
 
 impl Journal {
@@ -105,6 +109,7 @@ impl Journal {
             path: None,
             database: Some(database),
             shared: false,
+            let_go: false,
         })
     }
 
@@ -113,6 +118,7 @@ impl Journal {
             path: Some(path),
             database: Some(database),
             shared: false,
+            let_go: false,
         }
     }
 
@@ -121,7 +127,36 @@ impl Journal {
         self.path.is_some()
     }
 
+    /// Closes the store of the state folder for another process. Until it is taken back nothing can be
+    /// changed or read here.
+    pub(crate) fn let_go(&mut self) {
+        self.let_go = true;
+        if self.is_durable() {
+            self.database = None;
+        }
+    }
+
+    /// Has the store again, and gives `each` revocation in it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn take_back(
+        &mut self,
+        mut each: impl FnMut(&Revocation),
+    ) -> Result<(), StoreError> {
+        self.let_go = false;
+        let reading = self.database()?.begin_read()?;
+        for entry in reading.open_table(BY_ID)?.iter()? {
+            let (id, bytes) = entry?;
+            each(&Stored::read(Some(id.value()), bytes.value())?.revocation);
+        }
+        Ok(())
+    }
+
     fn database(&mut self) -> Result<&Database, StoreError> {
+        if self.let_go {
+            return Err(StoreError::LetGo);
+        }
         if self.database.is_none()
             && let Some(path) = &self.path
         {

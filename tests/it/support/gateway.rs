@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bearward::app::{self, Running};
+use bearward::app::{self, Inheritance, Running};
 use bearward::clock::{Clock, UnixTime};
 use bearward::config;
 use serde_json::Value;
@@ -200,7 +200,8 @@ impl Bearward {
         let config = config.unwrap_or_else(|| panic!("{}", report.pretty()));
         let clock = Arc::new(TestClock(AtomicI64::new(now)));
         let lines = Lines::default();
-        let running = app::start(config, Some(path), Arc::clone(&clock) as _, lines.clone());
+        let (own, out) = (Arc::clone(&clock) as _, lines.clone());
+        let running = app::start(config, Some(path), own, out, Inheritance::default());
         let running = running.expect("a start");
         Gateway {
             folder: self.folder,
@@ -239,19 +240,21 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn address(&self) -> SocketAddr {
-        self.running.address("public").expect("the listener")
+        self.listener("public").expect("the listener")
     }
 
     pub fn listener(&self, name: &str) -> Option<SocketAddr> {
-        self.running.address(name)
+        let address = self.running.address(name)?;
+        Some(address.parse().expect("an address"))
     }
 
     pub fn probes(&self) -> Option<SocketAddr> {
-        self.running.probes()
+        let address = self.running.probes()?;
+        Some(address.parse().expect("an address"))
     }
 
     pub fn admin(&self) -> SocketAddr {
-        self.running.admin()
+        self.running.admin().parse().expect("an address")
     }
 
     pub fn admin_token(&self) -> String {

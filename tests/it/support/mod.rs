@@ -4,6 +4,7 @@ pub mod client;
 pub mod double;
 pub mod gateway;
 pub mod issuer;
+pub mod load;
 pub mod log;
 pub mod node;
 pub mod openid;

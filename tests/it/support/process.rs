@@ -35,7 +35,21 @@ impl Process {
     }
 
     /// Starts it by a command of the test's own.
-    pub fn of(mut command: Command) -> Self {
+    pub fn of(command: Command) -> Self {
+        let mut process = Self::spawn(command);
+        process.public = address(&process.wait_for("\"listener\":\"public\""));
+        process.admin = address(&process.wait_for("bearward serves"));
+        process
+    }
+
+    /// The same where the admin listener has no port.
+    pub fn without_admin(command: Command) -> Self {
+        let mut process = Self::spawn(command);
+        process.wait_for("bearward serves");
+        process
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -43,15 +57,12 @@ impl Process {
             .expect("it starts");
         let log = BufReader::new(child.stderr.take().expect("a pipe"));
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut process = Self {
+        Self {
             child,
             public: nowhere,
             admin: nowhere,
             log,
-        };
-        process.public = address(&process.wait_for("\"address\""));
-        process.admin = address(&process.wait_for("bearward serves"));
-        process
+        }
     }
 
     /// Reads the log up to a line with these words.

@@ -7,7 +7,7 @@ mod shown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ETAG, IF_NONE_MATCH};
+use http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
@@ -53,6 +53,9 @@ pub(super) async fn answer(
     answer.unwrap_or_else(|refusal| refusal)
 }
 
+/// When to ask again while another gateway takes the list over, in seconds.
+const RETRY_AFTER_SECS: u64 = 1;
+
 /// Does something with the list on a thread that may wait.
 async fn with_list<T: Send + 'static>(
     admin: &Admin,
@@ -61,8 +64,16 @@ async fn with_list<T: Send + 'static>(
     let revocations = Arc::clone(&admin.revocations);
     let done = tokio::task::spawn_blocking(move || does(&revocations)).await;
     let done = done.map_err(|error| StoreError::Store(error.to_string()));
-    done.and_then(|done| done)
-        .map_err(|error| problem(StatusCode::INSUFFICIENT_STORAGE, &error.to_string()))
+    done.and_then(|done| done).map_err(|error| match error {
+        StoreError::LetGo => {
+            let mut later = problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
+            later
+                .headers_mut()
+                .insert(RETRY_AFTER, RETRY_AFTER_SECS.into());
+            later
+        }
+        _ => problem(StatusCode::INSUFFICIENT_STORAGE, &error.to_string()),
+    })
 }
 
 /// What a query asks for.

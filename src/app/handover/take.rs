@@ -1,0 +1,103 @@
+//! The side of the new gateway.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Message, VERSION, Wire, place};
+use crate::app::StartError;
+use crate::config::Config;
+use crate::listen::{Address, Inherited, Socket};
+
+/// The old gateway has this long for each word.
+const WORD_MAX: Duration = Duration::from_secs(10);
+
+/// Sockets that were passed to this process.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    pub(in crate::app) sockets: Arc<Inherited>,
+    /// Another gateway serves until it is told to drain.
+    pub(in crate::app) shared: bool,
+}
+
+/// The gateway that runs, until it is told that this one serves. If it is dropped before, that one goes on.
+#[derive(Debug)]
+pub struct Predecessor {
+    wire: Wire,
+}
+
+impl Inheritance {
+    /// What systemd passes.
+    ///
+    /// # Errors
+    /// One of those is no socket that listens.
+    pub fn from_systemd() -> Result<Self, StartError> {
+        let sockets = Inherited::from_systemd().map_err(StartError::Passed)?;
+        Ok(Self {
+            sockets: Arc::new(sockets),
+            shared: false,
+        })
+    }
+
+    /// Asks the gateway that runs with the same state folder for its sockets, and has it let go of the
+    /// folder. `None`: there is none.
+    ///
+    /// # Errors
+    /// It does not let go.
+    pub fn take_over(&mut self, config: &Config) -> Result<Option<Predecessor>, StartError> {
+        let path = place(&config.fixed.state_dir);
+        let stream = match UnixStream::connect(path) {
+            Ok(stream) => stream,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(StartError::TakeOver(error)),
+        };
+        let taken = self.receive(stream).map_err(StartError::TakeOver)?;
+        self.shared = true;
+        Ok(Some(taken))
+    }
+
+    fn receive(&self, stream: UnixStream) -> io::Result<Predecessor> {
+        stream.set_read_timeout(Some(WORD_MAX))?;
+        stream.set_write_timeout(Some(WORD_MAX))?;
+        let mut wire = Wire::new(stream);
+        let process = std::process::id();
+        let wish = Message::TakeOver {
+            version: VERSION,
+            process,
+        };
+        wire.send(&wish, None)?;
+        loop {
+            match wire.receive()? {
+                Message::Socket { label, address } => {
+                    let missing = || io::Error::other(format!("{address} came without a socket"));
+                    let descriptor = wire.descriptors.pop_front().ok_or_else(missing)?;
+                    // One that this version does not know serves nothing here.
+                    if let Ok(address) = Address::read(&address, Path::new("")) {
+                        self.sockets
+                            .add(label, address, Socket::passed(descriptor)?);
+                    }
+                }
+                Message::All => return Ok(Predecessor { wire }),
+                Message::Refused { why } => return Err(io::Error::other(why)),
+                _ => return Err(io::Error::other("it said what nobody asked")),
+            }
+        }
+    }
+}
+
+impl Predecessor {
+    /// Tells it that another gateway serves: it drains.
+    pub(in crate::app) fn drain(self) -> Result<(), StartError> {
+        let told = self.wire.send(&Message::Serving, None);
+        told.map_err(StartError::TakeOver)
+    }
+}
