@@ -140,6 +140,7 @@ pub(super) const KEYS: &[Key] = &[
     with("listeners.*.limits.handshake_timeout", wait(100, 60 * SECOND), "5s", "For the TLS handshake."),
     with("listeners.*.limits.header_timeout", wait(100, 10 * 60 * SECOND), "10s", "From a request's first byte to the end of its header."),
     with("listeners.*.limits.idle_timeout", wait(100, DAY), "75s", "Between requests."),
+    with("listeners.*.limits.send_timeout", wait(100, DAY), "5m", "While a client takes nothing of an answer."),
     with("listeners.*.limits.body_timeout", wait(100, HOUR), "30s", "Between bytes of a request's body."),
     with("listeners.*.limits.header_bytes", bytes(KIB, MIB), "32KiB", "Of a header section."),
     with("listeners.*.limits.target_bytes", bytes(64, 63 * KIB), "8KiB", "Of a request target."),

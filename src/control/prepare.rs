@@ -304,6 +304,7 @@ fn door(
                 body_bytes: settings.body.bytes_max,
             },
             body: settings.body,
+            send_max: settings.waits.send,
         }),
         tls,
         clear_text: settings.clear_text,

@@ -37,7 +37,7 @@ impl ForwardError {
             }
             Self::Overloaded => Reason::Overloaded,
             Self::Body(BodyError::TooLarge) => Reason::BodyTooLarge,
-            Self::Body(BodyError::Stalled) => Reason::RequestTimeout,
+            Self::Body(BodyError::Stalled | BodyError::ClientStalled) => Reason::RequestTimeout,
             Self::Body(BodyError::Broken | BodyError::Revoked | BodyError::Expired) => {
                 Reason::RequestMalformed
             }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -34,6 +35,8 @@ pub(crate) struct Front {
     pub(crate) token_bytes_max: usize,
     pub(crate) limits: NamedLimits,
     pub(crate) body: BodyLimits,
+    /// How long a client may take nothing of an answer.
+    pub(crate) send_max: Duration,
 }
 
 /// One connection as its requests see it.

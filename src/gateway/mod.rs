@@ -131,7 +131,7 @@ impl Gateway {
         let tunnel = progress.tunnel.take();
         let route = progress.route.as_deref();
         let Some((tunnel, client)) = tunnel.zip(client) else {
-            return recorder.finish(response, parts.uri, route);
+            return recorder.finish(response, parts.uri, route, front.send_max);
         };
         recorder.answered(&response, parts.uri);
         let carrying = upgraded::carry(Carried {

@@ -1,6 +1,7 @@
 //! Filling the exchange's record on the way, and writing it once at the end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Response, Uri};
 
@@ -94,6 +95,7 @@ impl Recorder {
             StreamEnd::Draining => "the gateway ends".to_owned(),
             StreamEnd::Expired => BodyError::Expired.to_string(),
             StreamEnd::Revoked => BodyError::Revoked.to_string(),
+            StreamEnd::Stalled => BodyError::ClientStalled.to_string(),
         });
         self.exchange.stream_ended = Some(end);
     }
@@ -148,6 +150,7 @@ impl Recorder {
         response: Response<Body>,
         uri: Uri,
         route: Option<&Route>,
+        send_max: Duration,
     ) -> Response<Body> {
         self.answered(&response, uri);
         if !matches!(response.body(), Body::Streamed(_)) {
@@ -157,7 +160,8 @@ impl Recorder {
         let life = self.life(kind, route);
         let pools = &self.lane.pools;
         let gap_max = route.and_then(|route| pools.body_gap_max(route.upstream));
-        response.map(|body| Body::streamed(Streamed::new(body, kind, life, gap_max, self)))
+        let waits = (gap_max, send_max);
+        response.map(|body| Body::streamed(Streamed::new(body, kind, life, waits, self)))
     }
 }
 

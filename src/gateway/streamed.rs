@@ -1,7 +1,8 @@
 //! A response's body that is not here as a whole, with its record and the life of its token.
 //!
 //! A task of its own waits for the token's end: a client that takes nothing keeps nobody waiting, and the
-//! connection to the upstream is given up at once.
+//! connection to the upstream is given up at once. It waits for a client that takes nothing too: over HTTP/2
+//! such a client says so by its window, and the byte stream goes on.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,8 @@ pub(super) struct Streamed {
     life: Option<Life>,
     /// Who waits for its end.
     watch: Option<AbortHandle>,
+    /// How long the client may take nothing.
+    send_max: Duration,
     /// How long the upstream may be silent; `None`: as long as it likes.
     gap_max: Option<Duration>,
     /// Since when it has been.
@@ -48,7 +51,16 @@ struct State {
     body: Body,
     /// Of who waits for the next frame.
     waker: Option<Waker>,
-    ended: Option<Ended>,
+    /// Since when a part lies with the client, which has not asked for the next.
+    given_since: Option<Instant>,
+    over: Option<Over>,
+}
+
+/// Why it ends before its end.
+enum Over {
+    Token(Ended),
+    /// The client takes nothing.
+    Stalled,
 }
 
 impl Shared {
@@ -56,15 +68,26 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The token's life is over: what follows is not for its holder any more.
-    fn end(&self, ended: Ended) {
+    /// Nothing that follows is sent.
+    fn end(&self, over: Over) {
         let mut state = self.state();
         state.body = Body::Empty;
-        state.ended = Some(ended);
+        state.over = Some(over);
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// Done when the client has taken nothing for so long.
+    async fn stalls(&self, send_max: Duration) {
+        loop {
+            let since = self.state().given_since;
+            tokio::time::sleep_until(since.unwrap_or_else(Instant::now) + send_max).await;
+            if since.is_some() && self.state().given_since == since {
+                return;
+            }
         }
     }
 }
@@ -74,7 +97,7 @@ impl Streamed {
         body: Body,
         kind: StreamKind,
         life: Option<Life>,
-        gap_max: Option<Duration>,
+        (gap_max, send_max): (Option<Duration>, Duration),
         recorder: Recorder,
     ) -> Self {
         Self {
@@ -82,12 +105,14 @@ impl Streamed {
             shared: Arc::new(Shared(Mutex::new(State {
                 body,
                 waker: None,
-                ended: None,
+                given_since: None,
+                over: None,
             }))),
             kind,
             failed: None,
             life,
             watch: None,
+            send_max,
             gap_max: gap_max.filter(|_| kind == StreamKind::Ordinary),
             waiting_since: None,
             timer: LazyTimer::default(),
@@ -95,16 +120,28 @@ impl Streamed {
         }
     }
 
-    /// Has somebody wait for the end of the token, once: most bodies are over before.
+    /// Has somebody wait for the end of the token, or of the client's patience, once: most bodies are over
+    /// before.
     fn watch(&mut self) {
         if self.watch.is_some() {
             return;
         }
-        if let Some(life) = self.life.clone() {
-            let shared = Arc::clone(&self.shared);
-            let watching = tokio::spawn(async move { shared.end(life.over().await) });
-            self.watch = Some(watching.abort_handle());
-        }
+        let (shared, life) = (Arc::clone(&self.shared), self.life.clone());
+        let send_max = self.send_max;
+        let watching = tokio::spawn(async move {
+            let ended = async {
+                match life {
+                    Some(life) => life.over().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let over = tokio::select! {
+                ended = ended => Over::Token(ended),
+                () = shared.stalls(send_max) => Over::Stalled,
+            };
+            shared.end(over);
+        });
+        self.watch = Some(watching.abort_handle());
     }
 
     /// Whether the upstream has been silent for too long. A client that takes nothing stops this clock:
@@ -117,16 +154,28 @@ impl Streamed {
         self.timer.poll(context, since + gap_max)
     }
 
-    /// What its client gets at the token's end.
-    fn last(&mut self, ended: &Ended) -> Option<Result<Frame<Bytes>, BodyError>> {
-        let end = StreamEnd::from(ended);
+    /// What its client gets at the end.
+    fn last(&mut self, over: &Over) -> Option<Result<Frame<Bytes>, BodyError>> {
         self.life = None;
+        let end = StreamEnd::from(over);
         self.recorder.stream_ended(end);
+        let Over::Token(ended) = over else {
+            return Some(Err(BodyError::ClientStalled));
+        };
         match self.kind {
             StreamKind::Grpc => Some(Ok(Frame::trailers(grpc::trailers(end.reason())))),
             StreamKind::Events if self.endless && end == StreamEnd::Expired => None,
             // It must not be taken for whole.
             _ => Some(Err(ended.into())),
+        }
+    }
+}
+
+impl From<&Over> for StreamEnd {
+    fn from(over: &Over) -> Self {
+        match over {
+            Over::Token(ended) => ended.into(),
+            Over::Stalled => Self::Stalled,
         }
     }
 }
@@ -137,8 +186,8 @@ impl Drop for Streamed {
             watch.abort();
         }
         // Its client has never come for its last word.
-        if let Some(ended) = self.shared.state().ended.take() {
-            self.recorder.stream_ended(StreamEnd::from(&ended));
+        if let Some(over) = self.shared.state().over.take() {
+            self.recorder.stream_ended(StreamEnd::from(&over));
         }
     }
 }
@@ -156,11 +205,11 @@ impl HttpBody for Streamed {
         }
         let Self { shared, life, .. } = &mut *self;
         let mut state = shared.state();
-        let ended = state.ended.take();
-        if let Some(ended) = ended.or_else(|| life.as_ref()?.is_over()) {
+        let over = state.over.take();
+        if let Some(over) = over.or_else(|| life.as_ref()?.is_over().map(Over::Token)) {
             state.body = Body::Empty;
             drop(state);
-            return Poll::Ready(self.last(&ended));
+            return Poll::Ready(self.last(&over));
         }
         let mut poll = Pin::new(&mut state.body).poll_frame(context);
         if poll.is_pending() {
@@ -170,6 +219,7 @@ impl HttpBody for Streamed {
             }
         }
         let goes_on = !state.body.is_end_stream();
+        state.given_since = (goes_on && poll.is_ready()).then(Instant::now);
         drop(state);
         if poll.is_ready() {
             self.waiting_since = None;
@@ -193,12 +243,12 @@ impl HttpBody for Streamed {
 
     fn is_end_stream(&self) -> bool {
         let state = self.shared.state();
-        state.ended.is_none() && self.failed.is_none() && state.body.is_end_stream()
+        state.over.is_none() && self.failed.is_none() && state.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         let state = self.shared.state();
-        match state.ended {
+        match state.over {
             // A length that was promised is not kept.
             Some(_) => SizeHint::default(),
             None => state.body.size_hint(),

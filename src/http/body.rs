@@ -32,6 +32,9 @@ pub(crate) enum BodyError {
     UpstreamReset,
     #[error("the upstream's body stopped coming")]
     UpstreamStalled,
+    /// The client takes nothing.
+    #[error("the client took nothing of the answer for too long")]
+    ClientStalled,
     #[error("the token was revoked meanwhile")]
     Revoked,
     #[error("the token has expired meanwhile")]

@@ -17,11 +17,6 @@ use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// A client for which nothing could be written for so long is given up. Far above `idle`: the system
-/// says that there is room only when a good part of its buffer is free, and a slow reader needs time
-/// for that.
-const STUCK_MAX: Duration = Duration::from_secs(300);
-
 /// A peer that is gone without a word is found out within two minutes, also where nothing is to be sent:
 /// a quiet event stream or WebSocket has no other limit.
 pub(crate) const fn keepalive() -> TcpKeepalive {
@@ -105,6 +100,9 @@ pub(crate) struct WaitLimits {
     pub(crate) idle: Duration,
     /// From a request's first byte until its header is whole.
     pub(crate) header: Duration,
+    /// While nothing can be written. Far above `idle`: the system says that there is room only when a good
+    /// part of its buffer is free, and a slow reader needs time for that.
+    pub(crate) send: Duration,
 }
 
 /// A byte stream that ends itself when its limits pass.
@@ -156,7 +154,7 @@ impl<S> Timed<S> {
             return outcome;
         }
         let since = *self.stuck_since.get_or_insert_with(Instant::now);
-        match self.write_timer.poll(context, since + STUCK_MAX) {
+        match self.write_timer.poll(context, since + self.limits.send) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
         }
@@ -251,6 +249,7 @@ mod tests {
     const LIMITS: WaitLimits = WaitLimits {
         idle: Duration::from_secs(75),
         header: Duration::from_secs(10),
+        send: Duration::from_secs(300),
     };
 
     fn timed() -> (
@@ -311,7 +310,7 @@ mod tests {
             .await
             .map_err(|error| error.kind());
         assert_eq!(kind, Err(io::ErrorKind::TimedOut));
-        assert_eq!(started.elapsed(), STUCK_MAX);
+        assert_eq!(started.elapsed(), LIMITS.send);
     }
 
     #[tokio::test(start_paused = true)]

@@ -101,10 +101,12 @@ pub(crate) enum StreamEnd {
     Draining,
     Expired,
     Revoked,
+    /// The client took nothing for too long.
+    Stalled,
 }
 
 impl StreamEnd {
-    pub(crate) const ALL: [Self; 3] = [Self::Draining, Self::Expired, Self::Revoked];
+    pub(crate) const ALL: [Self; 4] = [Self::Draining, Self::Expired, Self::Revoked, Self::Stalled];
 
     /// What a caller is told.
     pub(crate) const fn reason(self) -> Reason {
@@ -112,6 +114,7 @@ impl StreamEnd {
             Self::Draining => Reason::Draining,
             Self::Expired => Reason::TokenExpired,
             Self::Revoked => Reason::TokenRevoked,
+            Self::Stalled => Reason::RequestTimeout,
         }
     }
 
@@ -120,6 +123,7 @@ impl StreamEnd {
             Self::Draining => "draining",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Stalled => "stalled",
         }
     }
 }

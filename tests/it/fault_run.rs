@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::support::client::{plain_request, tls};
 use crate::support::gateway::ORDERS;
+use crate::support::process::cost;
 use crate::support::{Bearward, Process, TestIssuer, block_on, eventually};
 
 /// How long an ordinary run lasts.
@@ -162,19 +163,6 @@ async fn client(load: Arc<Load>, address: SocketAddr, token: String, until: Inst
             load.failed[usize::from(posts)].fetch_add(1, Ordering::SeqCst);
         }
     }
-}
-
-/// Descriptors and resident KiB of a process.
-fn cost(process: u32) -> (usize, u64) {
-    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).expect("a folder");
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("text");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let resident = resident
-        .expect("a line")
-        .trim()
-        .trim_end_matches(" kB")
-        .parse();
-    (descriptors.count(), resident.expect("a number"))
 }
 
 #[test]

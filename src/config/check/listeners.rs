@@ -127,6 +127,7 @@ fn listener(name: &str, node: &Node, checker: &mut Checker<'_>) -> Option<Listen
         handshake_max: limits.duration("handshake_timeout")?,
         waits: WaitLimits {
             idle: limits.duration("idle_timeout")?,
+            send: limits.duration("send_timeout")?,
             header: limits.duration("header_timeout")?,
         },
         messages: MessageLimits {

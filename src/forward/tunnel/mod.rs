@@ -173,7 +173,7 @@ impl Tunnel {
         if websocket {
             let (code, reason) = match ended {
                 StreamEnd::Draining => (CloseCode::GoingAway, ""),
-                StreamEnd::Expired | StreamEnd::Revoked => {
+                StreamEnd::Expired | StreamEnd::Revoked | StreamEnd::Stalled => {
                     (CloseCode::PolicyViolation, ended.reason().code())
                 }
             };

@@ -202,7 +202,7 @@ fn forward<'a>(error: ForwardError, setting: &Setting<'_>) -> Words<'a> {
             "Wait a few seconds and try again.",
         ),
         ForwardError::Body(BodyError::TooLarge) => body_too_large(setting),
-        ForwardError::Body(BodyError::Stalled) => plain(
+        ForwardError::Body(BodyError::Stalled | BodyError::ClientStalled) => plain(
             "The request body stopped coming.",
             "Send it without long pauses.",
         ),

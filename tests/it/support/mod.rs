@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod double;
+pub mod frames;
 pub mod gateway;
 pub mod issuer;
 pub mod load;

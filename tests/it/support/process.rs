@@ -102,3 +102,16 @@ pub fn free_port() -> u16 {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     socket.local_addr().expect("an address").port()
 }
+
+/// Descriptors and resident KiB of a process.
+pub fn cost(process: u32) -> (usize, u64) {
+    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).expect("a folder");
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("text");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let resident = resident
+        .expect("a line")
+        .trim()
+        .trim_end_matches(" kB")
+        .parse();
+    (descriptors.count(), resident.expect("a number"))
+}
