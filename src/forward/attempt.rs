@@ -32,6 +32,9 @@ pub(super) enum Blame {
     Server,
     /// The server's, but only that it has too much to do.
     Busy,
+    /// That of a connection which all requests share, and which came to its end before the server looked at
+    /// this one. Another try costs the server nothing.
+    Connection,
     /// The client's; or a kept connection was closed while the request was on its way, which says
     /// nothing about the server.
     Nobody,
@@ -83,12 +86,20 @@ async fn over_http2(
         Unanswered::Unsent(upload) => {
             load.body = upload.into_body();
             let error = ForwardError::Reset { nothing_came: true };
-            let blame = if fresh { Blame::Server } else { Blame::Nobody };
+            let blame = if fresh {
+                Blame::Server
+            } else {
+                Blame::Connection
+            };
             Failure::of(error, true, blame)
+        }
+        Unanswered::Unseen => {
+            let error = ForwardError::Reset { nothing_came: true };
+            Failure::of(error, !load.has_body, Blame::Connection)
         }
         Unanswered::Refused => {
             let error = ForwardError::Reset { nothing_came: true };
-            // Its connection was at its end, or full; another of the same server may do.
+            // Another of the same server may do.
             Failure::of(error, !load.has_body, Blame::Nobody)
         }
         Unanswered::Error(error) => Failure::sent(error, !fresh, load),

@@ -103,6 +103,10 @@ pub(crate) struct NotForwarded {
     pub(crate) retries: u32,
 }
 
+/// Connections that may come to their end under one request before a server has looked at it. A server that
+/// closes each after a number of requests does that to all that are beyond, at once.
+const UNSEEN_MAX: u32 = 8;
+
 /// Sends a permitted request to a server of its route's upstream and gives the response as it begins.
 ///
 /// Another server is tried where nothing was sent, and for a request without a body and with a safe
@@ -128,7 +132,7 @@ pub(crate) async fn forward(
         has_body,
         replayable: !has_body && outgoing.method.is_safe(),
     };
-    let mut retries = 0;
+    let (mut retries, mut unseen) = (0, 0);
     let mut tried = ServerSet::default();
     // Those whose kept connection broke: they may be well, and others are more likely to be.
     let mut doubtful = ServerSet::default();
@@ -156,6 +160,7 @@ pub(crate) async fn forward(
             Err(failure) => failure,
         };
         match failure.blame {
+            Blame::Connection => {}
             Blame::Nobody => doubtful.insert(pool.place()),
             Blame::Busy | Blame::Server => tried.insert(pool.place()),
         }
@@ -163,6 +168,11 @@ pub(crate) async fn forward(
             note_failure(upstream, pool.server(), failure.error);
         }
         why = failure.error;
+        if failure.again && failure.blame == Blame::Connection && unseen < UNSEEN_MAX {
+            unseen += 1;
+            now = Instant::now();
+            continue;
+        }
         if !failure.again || retries >= upstream.limits.retries || !balancer.spend() {
             return failed(why, retries);
         }

@@ -39,6 +39,7 @@ mod lifecycle;
 mod metrics;
 mod oracle;
 mod outages;
+mod peers;
 mod provider;
 mod rates;
 mod reasons;

@@ -156,7 +156,9 @@ impl HttpBody for Upload {
 pub(in crate::forward) enum Unanswered {
     /// Nothing of it was sent.
     Unsent(Upload),
-    /// The server has not looked at it.
+    /// The server has not looked at it: its connection comes to its end.
+    Unseen,
+    /// The server has not looked at it: it does not want to.
     Refused,
     Error(ForwardError),
 }
@@ -214,11 +216,11 @@ fn why(error: &hyper::Error, place: &Place) -> Unanswered {
         }
         if let Some(error) = error.downcast_ref::<h2::Error>() {
             // GOAWAY and REFUSED_STREAM say so (RFC 9113 sections 6.8 and 8.7).
-            let unseen = error.is_go_away() && error.is_remote();
-            if unseen {
+            if error.is_go_away() && error.is_remote() {
                 place.spend();
+                return Unanswered::Unseen;
             }
-            if unseen || error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+            if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
                 return Unanswered::Refused;
             }
             let ours = error.is_library() && !error.is_go_away();

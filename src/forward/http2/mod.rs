@@ -23,8 +23,9 @@ pub(super) use exchange::{Unanswered, Upload};
 const STREAMS_MAX: usize = 100;
 /// Stands for what a server has not said yet.
 const NOT_SAID: usize = 77_777;
-/// How long that is waited for.
+/// How long that is waited for, and how often it is looked for: hyper tells nobody when it comes.
 const SETTINGS_MAX: Duration = Duration::from_secs(1);
+const SETTINGS_LOOK: Duration = Duration::from_millis(1);
 /// The largest header section of a response.
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// What a stream of a response may hold that its client has not taken.
@@ -170,10 +171,16 @@ impl Connections {
             // It ends when nobody can send by it any more, and its last stream has ended.
             tokio::spawn(async move {
                 let mut connection = std::pin::pin!(connection);
+                let given_up = Instant::now() + SETTINGS_MAX;
+                let mut looks = tokio::time::interval(SETTINGS_LOOK);
                 std::future::poll_fn(|context| {
                     let poll = connection.as_mut().poll(context);
-                    let now = connection.current_max_send_streams();
-                    says.send_if_modified(|said| std::mem::replace(said, now) != now);
+                    let look = || {
+                        let now = connection.current_max_send_streams();
+                        says.send_if_modified(|said| std::mem::replace(said, now) != now);
+                        now == NOT_SAID && Instant::now() < given_up
+                    };
+                    while look() && looks.poll_tick(context).is_ready() {}
                     poll
                 })
                 .await
