@@ -5,12 +5,18 @@
 
 mod permit;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use crate::authenticate::{Caller, Principal};
 use crate::oauth::Json;
-use crate::policy::{ClaimRule, Issuer, Policy, Requirement};
+use crate::policy::{CertificateRule, ClaimRule, Issuer, Policy, Requirement};
 use crate::verdict::{Reason, Step, Trace};
 
 pub(crate) use permit::Permit;
+
+/// The certificate that a token is bound to (RFC 8705 section 3.1).
+const BOUND_TO: &str = "/cnf/x5t#S256";
 
 /// What the caller's token lacks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +28,10 @@ pub(crate) enum AuthorizationError {
     },
     #[error("claim {claim} not allowed")]
     ClaimNotAllowed { claim: Box<str> },
+    #[error("client certificate not allowed")]
+    CertificateNotAllowed,
+    #[error("the token is not bound to the client certificate")]
+    CertificateNotBound,
 }
 
 impl AuthorizationError {
@@ -29,9 +39,20 @@ impl AuthorizationError {
     pub(crate) const fn reason(&self) -> Reason {
         match self {
             Self::ScopeMissing { .. } => Reason::ScopeMissing,
-            Self::ClaimNotAllowed { .. } => Reason::ClaimNotAllowed,
+            Self::ClaimNotAllowed { .. }
+            | Self::CertificateNotAllowed
+            | Self::CertificateNotBound => Reason::ClaimNotAllowed,
         }
     }
+}
+
+/// What is known of the client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientCertificate<'a> {
+    /// SHA-256 of one that the listener has verified; `None`: it has shown none.
+    Shown(Option<&'a [u8; 32]>),
+    /// There is no connection: a token is looked at apart from one.
+    Unknown,
 }
 
 /// Step 5: does this caller meet what the route demands of this method?
@@ -42,6 +63,7 @@ pub(crate) fn authorize(
     caller: Caller,
     requirement: &Requirement,
     policy: &Policy,
+    certificate: ClientCertificate<'_>,
     trace: &mut Trace,
 ) -> Result<Permit, AuthorizationError> {
     if let Caller::Authenticated(principal) = &caller {
@@ -51,6 +73,7 @@ pub(crate) fn authorize(
         // A principal's issuer is of this policy; were it not, it would have no scopes at all.
         check_scopes(principal, issuer, requirement)?;
         check_claims(principal, &requirement.claims)?;
+        check_certificate(principal, &requirement.certificate, certificate)?;
         trace.pass(Step::Scope, || match &*requirement.scopes_all {
             [] => "no scope is required".to_owned(),
             scopes => format!("the scopes are there: {}", scopes.join(" ")),
@@ -86,6 +109,32 @@ fn check_scopes(
     } else {
         Err(AuthorizationError::ScopeMissing { missing })
     }
+}
+
+fn check_certificate(
+    principal: &Principal,
+    rule: &CertificateRule,
+    certificate: ClientCertificate<'_>,
+) -> Result<(), AuthorizationError> {
+    let ClientCertificate::Shown(shown) = certificate else {
+        return Ok(());
+    };
+    let is_allowed = rule.allowed.is_empty()
+        || shown.is_some_and(|shown| rule.allowed.iter().any(|it| it == shown));
+    if !is_allowed {
+        return Err(AuthorizationError::CertificateNotAllowed);
+    }
+    if rule.bound {
+        let bound_to = match principal.claim(BOUND_TO) {
+            Some(Json::Text(thumbprint)) => URL_SAFE_NO_PAD.decode(thumbprint.as_bytes()).ok(),
+            _ => None,
+        };
+        let is_that = shown.zip(bound_to).is_some_and(|(shown, it)| it == *shown);
+        if !is_that {
+            return Err(AuthorizationError::CertificateNotBound);
+        }
+    }
+    Ok(())
 }
 
 fn check_claims(principal: &Principal, rules: &[ClaimRule]) -> Result<(), AuthorizationError> {

@@ -258,6 +258,8 @@ pub(super) const KEYS: &[Key] = &[
     key("routes.*.rules[].methods", Kind::Texts, "Methods of the rule; GET covers HEAD. By default any."),
     key("routes.*.rules[].scopes_all", Kind::Texts, "Scopes that the token must all have."),
     key("routes.*.rules[].scopes_any", Kind::Texts, "Scopes of which the token must have one."),
+    key("routes.*.rules[].client_certificates", Kind::Texts, "SHA-256 fingerprints of client certificates, of which the connection must have shown one."),
+    with("routes.*.rules[].certificate_bound", Kind::Bool, "false", "Whether the token must be bound to the client certificate of the connection (RFC 8705)."),
     key("routes.*.rules[].claims", Kind::Named, "Claims by name or RFC 6901 pointer, each with its allowed values."),
     key("routes.*.rules[].claims.*", Kind::Scalars, "Allowed values of the claim."),
     key("routes.*.identity", Kind::Named, "Headers that tell the upstream who calls."),

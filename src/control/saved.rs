@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use super::status::KeyStatus;
 use crate::clock::{Clock, UnixTime};
 use crate::keys::Thumbprint;
-use crate::observe::hex;
+use crate::observe::{hex, unhex};
 
 /// The folder inside the state folder.
 const FOLDER: &str = "keys";
@@ -322,17 +322,6 @@ fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let mut text = Vec::new();
     file.take(FILE_BYTES_MAX).read_to_end(&mut text)?;
     Ok(Some(serde_json::from_slice(&text)?))
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 2 * bytes.len() {
-        return None;
-    }
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

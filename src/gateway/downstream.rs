@@ -46,6 +46,8 @@ pub(crate) struct Downstream {
     pub(crate) serving: Arc<Published<Serving>>,
     pub(crate) peer: IpAddr,
     pub(crate) served: Option<Arc<Served>>,
+    /// SHA-256 of the client's certificate.
+    pub(crate) certificate: Option<[u8; 32]>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) upgraded: Upgraded,
     /// Whether the listener ends.

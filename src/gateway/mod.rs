@@ -18,7 +18,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::authenticate::{Authenticator, Caller, Credentialed, Notes};
-use crate::authorize::authorize;
+use crate::authorize::{ClientCertificate, authorize};
 use crate::clock::{Clock, UnixTime};
 use crate::forward::{self, Moved, Outgoing, Tunnel};
 use crate::http::body::{BodyLimits, LimitedBody, drain};
@@ -377,7 +377,8 @@ impl Gateway {
             progress.origin.client,
             progress.now,
         )?;
-        let permit = authorize(caller, requirement, policy, &mut Trace::off())
+        let certificate = ClientCertificate::Shown(downstream.certificate.as_ref());
+        let permit = authorize(caller, requirement, policy, certificate, &mut Trace::off())
             .map_err(Rejection::Authorization)?;
         Ok(Next::Forward(permit))
     }

@@ -16,4 +16,4 @@ pub(crate) use audit::Audit;
 pub(crate) use exchange::{Exchange, Outcome};
 pub(crate) use metrics::{Labels, Metrics, Readings};
 pub(crate) use names::Names;
-pub(crate) use shown::{hex, shown};
+pub(crate) use shown::{hex, shown, unhex};

@@ -24,8 +24,8 @@ pub(crate) use issuer::{
 };
 pub(crate) use pattern::{OWN_PATHS, PathPattern};
 pub(crate) use route::{
-    Access, Authorization, ClaimRule, Disclosure, MethodSet, Per, RateLimit, Requirement, Route,
-    Rule, Trust, UpstreamId,
+    Access, Authorization, CertificateRule, ClaimRule, Disclosure, MethodSet, Per, RateLimit,
+    Requirement, Route, Rule, Trust, UpstreamId,
 };
 pub(crate) use shaping::{ResponseHeaders, TokenPlace, without};
 pub(crate) use table::{ListenerId, Placement, RouteTable};

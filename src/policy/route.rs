@@ -77,6 +77,23 @@ pub(crate) struct Requirement {
     pub(crate) scopes_all: Vec<Box<str>>,
     pub(crate) scopes_any: Vec<Box<str>>,
     pub(crate) claims: Vec<ClaimRule>,
+    pub(crate) certificate: CertificateRule,
+}
+
+/// What the client's certificate must be.
+#[derive(Debug, Default)]
+pub(crate) struct CertificateRule {
+    /// SHA-256 of those that are allowed; empty: any, and none.
+    pub(crate) allowed: Vec<[u8; 32]>,
+    /// The one that the token is bound to (RFC 8705 section 3.1).
+    pub(crate) bound: bool,
+}
+
+impl CertificateRule {
+    /// Whether it demands nothing.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.allowed.is_empty() && !self.bound
+    }
 }
 
 /// One of the values must be the claim's, or an element of it.

@@ -93,6 +93,8 @@ pub(crate) struct Accepted<S> {
     pub(crate) protocol: Protocol,
     /// The certificate that was served: requests for other hosts are misdirected.
     pub(crate) served: Arc<Served>,
+    /// SHA-256 of the client's certificate, which was verified.
+    pub(crate) client: Option<[u8; 32]>,
 }
 
 impl ClientAuth {
@@ -191,10 +193,16 @@ impl Tls {
             _ => Protocol::Http1,
         };
         let served = self.certificates.choose(connection.server_name());
+        let shown = connection.peer_certificates().and_then(<[_]>::first);
+        let client = shown.and_then(|shown| {
+            let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, shown);
+            digest.as_ref().try_into().ok()
+        });
         Ok(Accepted {
             stream,
             protocol,
             served,
+            client,
         })
     }
 }

@@ -53,20 +53,30 @@ impl Connection {
         }
         let Some(tls) = &self.listener.tls else {
             let protocol = self.listener.clear_text;
-            return self.speak(stream, protocol, None).await;
+            return self.speak(stream, protocol, None, None).await;
         };
         match tls.accept(stream).await {
             Ok(accepted) => {
                 counts.handshake(Ok(()));
-                self.speak(accepted.stream, accepted.protocol, Some(accepted.served))
-                    .await;
+                self.speak(
+                    accepted.stream,
+                    accepted.protocol,
+                    Some(accepted.served),
+                    accepted.client,
+                )
+                .await;
             }
             Err(error) => counts.handshake(Err(error)),
         }
     }
 
-    async fn speak<S>(&self, stream: S, protocol: Protocol, served: Option<Arc<Served>>)
-    where
+    async fn speak<S>(
+        &self,
+        stream: S,
+        protocol: Protocol,
+        served: Option<Arc<Served>>,
+        certificate: Option<[u8; 32]>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let activity = Arc::new(Activity::default());
@@ -81,6 +91,7 @@ impl Connection {
             serving: Arc::clone(&self.serving),
             peer: self.peer,
             served,
+            certificate,
             activity,
             upgraded: Upgraded::default(),
             draining: self.drain.0.clone(),

@@ -2,6 +2,11 @@
 
 use std::net::SocketAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -205,6 +210,85 @@ fn clients_show_certificates_where_they_must() {
                     "{auth}: {answer}"
                 );
             });
+        }
+    }
+}
+
+#[test]
+fn rules_want_certain_certificates_or_that_of_the_token() {
+    let (main, upstream) = parts();
+    let folder = tempfile::tempdir().expect("a folder");
+    let read = |name: &str| std::fs::read(folder.path().join(name)).expect("a file");
+    let mut clients = Vec::new();
+    let mut ca = Vec::new();
+    for name in ["ours", "others"] {
+        write_certificate(folder.path(), name, &["client.test"]);
+        let (chain, key) = (read(&format!("{name}.crt")), read(&format!("{name}.key")));
+        ca.extend_from_slice(&chain);
+        let der = CertificateDer::from_pem_slice(&chain).expect("a certificate");
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
+        clients.push((chain, key, digest.as_ref().to_vec()));
+    }
+    std::fs::write(folder.path().join("ca.crt"), ca).expect("a file");
+    let ca = folder.path().join("ca.crt").display().to_string();
+    let hex: Vec<_> = clients[0]
+        .2
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    let thumbprint = URL_SAFE_NO_PAD.encode(&clients[0].2);
+    let bound = main
+        .token()
+        .with("cnf", json!({ "x5t#S256": thumbprint }))
+        .sign();
+    let free = main.token().sign();
+    let other = main
+        .token()
+        .with("cnf", json!({ "x5t#S256": "AAAA" }))
+        .sign();
+    let listed = format!("client_certificates = [\"{}\"]", hex.join(":"));
+    for (rule, allowed) in [
+        // By client, none at last: with a free token, one bound to ours, one bound to another.
+        (
+            listed.as_str(),
+            [[true, true, true], [false; 3], [false; 3]],
+        ),
+        (
+            "certificate_bound = true",
+            [[false, true, false], [false; 3], [false; 3]],
+        ),
+    ] {
+        let gateway = Bearward::usual(&main, &upstream)
+            .table(&format!(
+                "[listeners.more]\naddress = \"127.0.0.1:0\"\n[listeners.more.tls]\ncertificates = [{{ chain = \"tls.crt\", key = {{ file = \"tls.key\" }} }}]\nclient_auth = \"optional\"\nclient_ca = {ca:?}"
+            ))
+            .table(&format!(
+                "[routes.bound]\npath = \"/bound\"\nupstream = \"orders\"\nissuers = [\"main\"]\n[[routes.bound.rules]]\n{rule}"
+            ))
+            .start();
+        let address = gateway.listener("more").expect("an address");
+        let own = |client: usize| {
+            let (chain, key, _) = clients.get(client)?;
+            Some((&chain[..], &key[..]))
+        };
+        for (client, allowed) in allowed.into_iter().enumerate() {
+            for (token, allowed) in [&free, &bound, &other].into_iter().zip(allowed) {
+                let answer = block_on(async {
+                    let stream = TcpStream::connect(address).await.expect("a connection");
+                    let stream = tls_over(stream, "http/1.1", own(client)).await;
+                    let mut stream = stream.expect("a handshake");
+                    let request = format!(
+                        "GET /bound HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
+                    );
+                    stream.write_all(request.as_bytes()).await.expect("room");
+                    read_to_end(&mut stream).await
+                });
+                let is_refused = answer.starts_with("HTTP/1.1 403 ")
+                    && answer.contains("\"code\":\"claim_not_allowed\"")
+                    && answer.contains("certificate");
+                assert_eq!(!is_refused, allowed, "{rule}, client {client}: {answer}");
+                assert_eq!(answer.starts_with("HTTP/1.1 200 "), allowed, "{answer}");
+            }
         }
     }
 }

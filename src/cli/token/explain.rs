@@ -16,7 +16,7 @@ use http::{HeaderMap, Method, Version};
 use serde_json::{Value, json};
 
 use crate::authenticate::{self, Ask, Caller, Notes};
-use crate::authorize::authorize;
+use crate::authorize::{ClientCertificate, authorize};
 use crate::cli::output::{Code, Failure, data};
 use crate::cli::token::read_token;
 use crate::cli::{CONFIG, Outcome};
@@ -164,9 +164,15 @@ fn judge(
                         .map_err(|refused| Rejection::Authentication(Box::new(refused)))?
                 }
             };
-            authorize(caller, requirement, policy, &mut trace)
-                .map(drop)
-                .map_err(Rejection::Authorization)
+            authorize(
+                caller,
+                requirement,
+                policy,
+                ClientCertificate::Unknown,
+                &mut trace,
+            )
+            .map(drop)
+            .map_err(Rejection::Authorization)
         });
     let refused = judged.err().map(|rejection| {
         let headers = HeaderMap::new();

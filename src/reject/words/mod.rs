@@ -246,6 +246,20 @@ fn authorization<'a>(error: &AuthorizationError, setting: &'a Setting<'_>) -> Wo
                 },
             }
         }
+        AuthorizationError::CertificateNotAllowed => plain(
+            "This route takes certain client certificates alone, and yours is none of them.",
+            "Connect with the client certificate that the owner of the API has registered.",
+        ),
+        AuthorizationError::CertificateNotBound => Words {
+            detail: "The token is not bound to the client certificate of this connection (RFC 8705)."
+                .to_owned(),
+            hint: "Connect with the certificate that the token was asked for with, or ask for a token with this one."
+                .to_owned(),
+            extras: Extras {
+                claim: Some("cnf".to_owned()),
+                ..Extras::default()
+            },
+        },
         AuthorizationError::ClaimNotAllowed { claim } => Words {
             detail: format!(
                 "The claim `{claim}` of the token does not have a value that this route allows."

@@ -5,13 +5,16 @@ use http::{HeaderName, HeaderValue, Method};
 use super::Parts;
 use crate::config::check::Checker;
 use crate::config::raw::{Node, Value};
+use crate::config::settings::ListenerSettings;
 use crate::config::suggest::nearest;
 use crate::forward::UpstreamProtocol;
 use crate::http::cors::{Cors, EXPOSED_ALWAYS};
 use crate::http::headers::{ends_here, is_forwarding_claim};
 use crate::http::upgrade::{WEBSOCKET, is_protocol};
 use crate::oauth::scope::is_scope_token;
-use crate::policy::{ClaimRule, MethodSet, Requirement};
+use crate::observe::unhex;
+use crate::policy::{CertificateRule, ClaimRule, MethodSet, Requirement};
+use crate::tls::ClientAuth;
 
 impl Parts<'_> {
     /// What connections may be upgraded to; nothing, where the servers do not surely speak HTTP/1.1.
@@ -149,7 +152,49 @@ impl Parts<'_> {
             scopes_all,
             scopes_any,
             claims,
+            certificate: self.certificate(node, checker),
         }
+    }
+
+    fn certificate(&self, node: &Node, checker: &mut Checker<'_>) -> CertificateRule {
+        let texts = node.texts("client_certificates").unwrap_or_default();
+        let mut allowed = Vec::new();
+        for (text, span) in texts {
+            // As tools write it: colons between the bytes, in either case.
+            match unhex(&text.replace(':', "").to_ascii_lowercase()) {
+                Some(digest) => allowed.push(digest),
+                None => checker.error_help(
+                    "BW0104",
+                    format!(
+                        "`client_certificates` of {}: `{text}` is no SHA-256 fingerprint",
+                        self.what
+                    ),
+                    span,
+                    "openssl x509 -in client.crt -noout -fingerprint -sha256",
+                ),
+            }
+        }
+        let rule = CertificateRule {
+            allowed,
+            bound: node.flag("certificate_bound"),
+        };
+        let asks = |listener: &ListenerSettings| {
+            let tls = listener.tls.as_ref();
+            tls.is_some_and(|tls| !matches!(tls.terms.client_auth, ClientAuth::None))
+        };
+        let said = !texts.is_empty() || rule.bound;
+        if said && !self.listeners.iter().any(asks) {
+            checker.error_help(
+                "BW0106",
+                format!(
+                    "a rule of {} wants a client certificate, and no listener asks for one",
+                    self.what
+                ),
+                &node.span,
+                "write `client_auth` and `client_ca` in the listener's [tls]",
+            );
+        }
+        rule
     }
 
     pub(super) fn identity(&self, checker: &mut Checker<'_>) -> Vec<(HeaderName, Box<str>)> {

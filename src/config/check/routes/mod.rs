@@ -326,7 +326,8 @@ impl Parts<'_> {
                 let requirement = self.requirement(node, checker);
                 let demands = !(requirement.scopes_all.is_empty()
                     && requirement.scopes_any.is_empty()
-                    && requirement.claims.is_empty());
+                    && requirement.claims.is_empty()
+                    && requirement.certificate.is_empty());
                 if open && demands {
                     checker.error("BW0106", format!("{} has `auth = \"none\"` and a rule with demands, which would not be checked", self.what), &node.span);
                 }
