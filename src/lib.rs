@@ -37,7 +37,7 @@
 //! 4. A request sees one [`policy::Policy`], loaded once; only an issuer's keys are asked for at the
 //!    moment that they are needed.
 //! 5. One writer, [`control`], publishes policies and keys; readers never lock.
-//! 6. Only [`develop`] and the tests know jsonwebtoken, only `keys/verification_key.rs` verifies
+//! 6. Only [`signing`] knows jsonwebtoken, only `keys/verification_key.rs` verifies
 //!    signatures, only `published.rs` knows arc-swap, only `observe/metrics` prometheus, only
 //!    `clock.rs` the wall clock, only [`reject`] makes refusals, only `config/keys.rs` the file's
 //!    keys.
@@ -70,9 +70,9 @@ mod observe;
 mod tls;
 pub mod verdict;
 
-pub mod develop;
 mod keys;
 mod revocation;
+pub mod signing;
 
 mod policy;
 

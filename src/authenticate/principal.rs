@@ -215,6 +215,12 @@ impl Principal {
         &self.verified.fingerprint
     }
 
+    /// When it is not accepted any more, by the rules of its issuer; `None`: it has no end of its own.
+    pub(crate) fn over_at(&self, issuer: &Issuer) -> Option<UnixTime> {
+        let exp = self.verified.times.ok()?.exp?;
+        Some(exp.plus(issuer.leeway))
+    }
+
     pub(crate) fn claim(&self, name: &str) -> Option<&Json> {
         self.verified.claims.claim(name)
     }

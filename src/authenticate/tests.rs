@@ -8,12 +8,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::develop::DevelopmentKey;
 use crate::keys::{KeySet, jwks};
 use crate::oauth::AlgorithmSet;
 use crate::policy::{Issuer, IssuerId, IssuerKeys, RouteTable, Trust, TrustedIssuer};
 use crate::published::Published;
 use crate::revocation::{Kind, Revocation, Selector};
+use crate::signing::SigningKey;
 
 const NOW: i64 = 1_795_532_645;
 
@@ -66,7 +66,7 @@ fn trust(issuer: usize, audience: &str) -> Trust {
     }
 }
 
-fn set(keys: &[&DevelopmentKey]) -> Option<Arc<KeySet>> {
+fn set(keys: &[&SigningKey]) -> Option<Arc<KeySet>> {
     let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
     let allowed: AlgorithmSet = [Algorithm::Es256, Algorithm::EdDsa].into_iter().collect();
     let document = json!({ "keys": keys }).to_string();
@@ -110,13 +110,13 @@ fn revoked(kind: Kind, value: &str, cut: Option<i64>) -> Arc<Revocations> {
 }
 
 fn world() -> World {
-    let key = |alg, kid| DevelopmentKey::generate(alg, Some(kid)).expect("a key");
+    let key = |alg, kid| SigningKey::generate(alg, Some(kid)).expect("a key");
     let (one, two) = (key("ES256", "1"), key("EdDSA", "2"));
     // The same id with another key, and the same key with another id.
     let other = key("ES256", "1");
-    let renamed = DevelopmentKey::read("ES256", Some("9"), &one.private_file()).expect("a key");
+    let renamed = SigningKey::read("ES256", Some("9"), &one.private_file()).expect("a key");
     let at = Some("at+jwt");
-    let sign = |key: &DevelopmentKey, typ, change| key.sign(typ, &claims(change)).expect("a token");
+    let sign = |key: &SigningKey, typ, change| key.sign(typ, &claims(change)).expect("a token");
     let good = sign(&one, at, json!({}));
     let tokens = vec![
         good.clone(),

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::Outcome;
 use super::output::{Code, Failure, say};
-use crate::develop::DevelopmentKey;
+use crate::signing::SigningKey;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
@@ -29,8 +29,8 @@ pub(super) enum KeysCommand {
 
 pub(super) fn keys(command: &KeysCommand) -> Outcome {
     let KeysCommand::Generate { alg, kid, out } = command;
-    let key = DevelopmentKey::generate(alg, Some(kid))
-        .map_err(|error| Failure::new(Code::Usage, error))?;
+    let key =
+        SigningKey::generate(alg, Some(kid)).map_err(|error| Failure::new(Code::Usage, error))?;
     std::fs::create_dir_all(out).map_err(|error| {
         Failure::new(
             Code::Usage,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::authenticate::CacheLimits;
+use crate::forward::InternalTokenSettings;
 use crate::forward::Upstream;
 use crate::http::body::BodyLimits;
 use crate::http::deadline::WaitLimits;
@@ -33,6 +34,7 @@ pub struct Config {
     /// From not being ready any more to not accepting any more.
     pub(crate) drain_delay: Duration,
     pub(crate) drain_timeout: Duration,
+    pub(crate) internal_token: Option<InternalTokenSettings>,
     pub(crate) listeners: Vec<ListenerSettings>,
     pub(crate) issuers: Vec<IssuerSettings>,
     pub(crate) upstreams: Vec<Arc<Upstream>>,

@@ -13,6 +13,7 @@ use super::saved::SavedKeys;
 use super::upstreams::KeptUpstream;
 use crate::clock::Clock;
 use crate::config::{AdminSettings, Config, ListenerSettings};
+use crate::forward::InternalTokens;
 use crate::gateway::{Front, Setup, SetupPlaces};
 use crate::http::headers::ReservedNames;
 use crate::inbound::Endpoints;
@@ -151,6 +152,7 @@ pub(crate) fn prepare(
         endpoints: Endpoints::new(config.revoke_endpoint, &policy),
         site: site(&public_url, config.realm.as_deref()),
         reserved: reserved(&config),
+        internal: config.internal_token.take().map(InternalTokens::new),
         problem_pages: config.problem_pages,
         places: SetupPlaces {
             routes: names.routes.all(policy.routes().iter().map(|it| &it.name)),

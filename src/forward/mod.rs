@@ -14,6 +14,7 @@ mod health;
 mod http1;
 mod http2;
 mod identity;
+mod internal;
 mod pool;
 mod probe;
 mod request;
@@ -24,7 +25,7 @@ mod upstream;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use tokio::time::Instant;
 
 use crate::authenticate::{Life, extract};
@@ -39,6 +40,7 @@ use attempt::{Blame, Load};
 use balance::ServerSet;
 pub(crate) use error::ForwardError;
 use http1::Answer;
+pub(crate) use internal::{InternalTokenSettings, InternalTokens};
 pub(crate) use pool::Pools;
 pub(crate) use probe::is_well;
 pub(crate) use tunnel::Tunnel;
@@ -63,6 +65,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) reserved: &'a ReservedNames,
     /// A token that did not come in the header.
     pub(crate) moved: Option<Moved>,
+    /// What goes in `Authorization` in place of the caller's.
+    pub(crate) internal: Option<HeaderValue>,
     /// What the request's body ends with, if there is one.
     pub(crate) life: Option<Life>,
     /// It is a gRPC call, whose end is told in trailers.
@@ -201,7 +205,7 @@ impl Outgoing<'_> {
     fn keeps_authorization(&self) -> bool {
         let is_open = matches!(self.route.access, Access::Open);
         let looked_at = is_open || self.route.token_from.contains(&TokenPlace::Header);
-        !self.strips_authorization() && looked_at && self.moved.is_none()
+        !self.strips_authorization() && looked_at && self.moved.is_none() && self.internal.is_none()
     }
 
     /// Whether the key of the handshake is ours.

@@ -186,7 +186,9 @@ fn fields(outgoing: &Outgoing<'_>, mut field: impl FnMut(&[u8], &[u8])) {
             field(b"sec-websocket-protocol", rest.as_bytes());
         }
     }
-    if let Some(moved) = &outgoing.moved
+    if let Some(internal) = &outgoing.internal {
+        field(b"authorization", internal.as_bytes());
+    } else if let Some(moved) = &outgoing.moved
         && !outgoing.strips_authorization()
     {
         field(b"authorization", &[b"Bearer ", &moved.token[..]].concat());

@@ -187,6 +187,7 @@ impl Gateway {
         let life = uploads.then(|| recorder.life(kind, Some(route))).flatten();
         let asked = progress.upgrade.take();
         let upgrade = asked.filter(|upgrade| route.upgrades.contains(&upgrade.protocol));
+        let internal = lane.internal_token(route, &permit, progress.now)?;
         let outgoing = Outgoing {
             method: &parts.method,
             uri: &parts.uri,
@@ -199,6 +200,7 @@ impl Gateway {
             permit: &permit,
             reserved: &lane.setup.reserved,
             moved: Moved::of(&parts.headers, &parts.uri, route),
+            internal,
             life: life.clone(),
             is_grpc: kind == StreamKind::Grpc,
             upgrade: upgrade.map(|upgrade| {
@@ -317,9 +319,7 @@ impl Gateway {
         if own {
             return match setup.endpoints.at(target.path) {
                 Some(endpoint) => Ok(Next::Inbound(endpoint)),
-                None => {
-                    well_known::answer(parts, target.path, setup.problem_pages).map(Next::Answered)
-                }
+                None => well_known::answer(parts, target.path, setup).map(Next::Answered),
             };
         }
         let route = policy.routes().find(front.id, &target.host, target.path);

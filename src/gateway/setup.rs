@@ -3,13 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use super::{Front, Gateway};
-use crate::forward::Pools;
+use crate::authenticate::Caller;
+use crate::authorize::Permit;
+use crate::clock::UnixTime;
+use crate::forward::{InternalTokens, Pools};
 use crate::http::headers::ReservedNames;
 use crate::inbound::Endpoints;
 use crate::observe::metrics::WorkerCells;
 use crate::policy::{IssuerId, Policy, Route, UpstreamId};
-use crate::reject::Site;
+use crate::reject::{Rejection, Site};
 
 /// One configuration, ready to serve.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(crate) struct Setup {
     pub(crate) site: Site,
     pub(crate) reserved: ReservedNames,
     pub(crate) endpoints: Endpoints,
+    /// Tokens of our own for upstreams.
+    pub(crate) internal: Option<InternalTokens>,
     /// Whether the help pages are served.
     pub(crate) problem_pages: bool,
     pub(crate) places: SetupPlaces,
@@ -58,6 +65,30 @@ pub(crate) struct Lane {
     pub(crate) setup: Arc<Setup>,
     pub(crate) pools: Pools,
     pub(crate) cells: Arc<WorkerCells>,
+}
+
+impl Lane {
+    /// The token of ours that a route sends upstream; none where it sends none.
+    pub(super) fn internal_token(
+        &self,
+        route: &Route,
+        permit: &Permit,
+        now: UnixTime,
+    ) -> Result<Option<HeaderValue>, Rejection> {
+        let Some(audience) = &route.internal_token else {
+            return Ok(None);
+        };
+        // Such a route demands a token; without one of ours nothing is sent.
+        let Caller::Authenticated(principal) = permit.caller() else {
+            return Err(Rejection::Internal);
+        };
+        let issuer = self.setup.policy.issuer(principal.issuer());
+        let made = self.setup.internal.as_ref().zip(issuer);
+        let made = made.and_then(|(tokens, issuer)| {
+            tokens.authorization(principal, &issuer.rules, audience, now)
+        });
+        made.map(Some).ok_or(Rejection::Internal)
+    }
 }
 
 /// What the requests of one listener at one worker are answered by.

@@ -28,6 +28,8 @@ pub(crate) struct Route {
     /// The first whose methods match decides. Never empty.
     pub(crate) rules: Vec<Rule>,
     pub(crate) authorization: Authorization,
+    /// The upstream gets a token of ours for this audience, in place of the caller's.
+    pub(crate) internal_token: Option<Arc<str>>,
     pub(crate) disclosure: Disclosure,
     pub(crate) encoded_slashes: bool,
     /// Where the token is looked for. Never empty.
@@ -212,6 +214,7 @@ impl Route {
             introspection: None,
             rules: vec![Rule::default()],
             authorization: Authorization::Forward,
+            internal_token: None,
             disclosure: Disclosure::Full,
             encoded_slashes: false,
             token_from: vec![TokenPlace::Header],

@@ -56,7 +56,7 @@ fn hmac_with_the_public_key() {
     let tokens: Vec<_> = secrets
         .iter()
         .map(|secret| {
-            let key = bearward::develop::DevelopmentKey::read("HS256", Some("main-1"), secret)
+            let key = bearward::signing::SigningKey::read("HS256", Some("main-1"), secret)
                 .expect("a key");
             let token = key
                 .sign(Some("at+jwt"), main.token().claims())

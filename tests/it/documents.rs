@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bearward::config;
+use bearward::signing::SigningKey;
 use bearward::verdict::Reason;
 
 use crate::support::client::raw;
@@ -35,6 +36,8 @@ fn folder() -> tempfile::TempDir {
     .expect("a file");
     std::fs::write(path.join("keys/hmac"), "0123456789abcdef0123456789abcdef\n").expect("a file");
     std::fs::create_dir_all(path.join("secrets")).expect("a folder");
+    let key = SigningKey::generate("ES256", None).expect("a key");
+    std::fs::write(path.join("secrets/internal.pem"), key.private_file()).expect("a file");
     std::fs::write(path.join("secrets/introspection"), "secret\n").expect("a file");
     std::fs::write(path.join("secrets/admin-token"), "0123456789abcdef\n").expect("a file");
     folder

@@ -31,6 +31,7 @@ mod handover;
 mod http2_rules;
 mod http2_upstreams;
 mod inbound;
+mod internal_token;
 mod introspection;
 mod issuers;
 mod keys;

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bearward::develop::DevelopmentKey;
+use bearward::signing::SigningKey;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -173,7 +173,7 @@ fn no_other_encoding_of_a_revoked_token_slips_past() {
 #[test]
 fn a_revoked_key_is_dead_under_no_name_too() {
     let (main, _upstream, gateway) = usual();
-    let nameless = DevelopmentKey::read("ES256", None, &main.key.private_file()).expect("the key");
+    let nameless = SigningKey::read("ES256", None, &main.key.private_file()).expect("the key");
     let token = main.token();
     let nameless = nameless
         .sign(Some("at+jwt"), token.claims())

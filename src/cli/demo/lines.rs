@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::AUDIENCE;
 use crate::clock::{Clock, SystemClock};
-use crate::develop::{DevelopmentKey, DevelopmentKeyError};
+use crate::signing::{SigningKey, SigningKeyError};
 
 /// An hour, in seconds.
 const HOUR: i64 = 3600;
@@ -21,7 +21,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    pub(super) fn mint(key: &DevelopmentKey, issuer: &str) -> Result<Self, DevelopmentKeyError> {
+    pub(super) fn mint(key: &SigningKey, issuer: &str) -> Result<Self, SigningKeyError> {
         let now = SystemClock.now().secs();
         let claims = |change: Value| {
             let mut claims = json!({
@@ -40,7 +40,7 @@ impl Tokens {
             claims
         };
         let sign = |change: Value| key.sign(Some("at+jwt"), &claims(change));
-        let stranger = DevelopmentKey::generate("ES256", Some("demo-1"))?;
+        let stranger = SigningKey::generate("ES256", Some("demo-1"))?;
         let revoked_jti = uuid::Uuid::now_v7().to_string();
         Ok(Self {
             good: sign(json!({}))?,

@@ -24,8 +24,8 @@ use crate::app::{self, Inheritance, Running};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::control::fetch::{FetchLimits, Fetcher};
-use crate::develop::DevelopmentKey;
 use crate::observe::log::{self, LogFormat};
+use crate::signing::SigningKey;
 
 /// The audience of the sample API.
 const AUDIENCE: &str = "https://api.example.test";
@@ -43,7 +43,7 @@ pub(super) fn demo(port: u16) -> Outcome {
         .prefix("bearward-demo-")
         .tempdir()
         .map_err(Failure::internal)?;
-    let key = DevelopmentKey::generate("ES256", Some("demo-1")).map_err(Failure::internal)?;
+    let key = SigningKey::generate("ES256", Some("demo-1")).map_err(Failure::internal)?;
     let services = services::start(&key).map_err(Failure::internal)?;
     certificate(folder.path())?;
     let port = free_port(port)?;

@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 
 use super::AUDIENCE;
 use crate::clock::{Clock, SystemClock};
-use crate::develop::DevelopmentKey;
+use crate::signing::SigningKey;
 
 /// The largest form that the token endpoint takes.
 const FORM_BYTES_MAX: usize = 4096;
@@ -34,7 +34,7 @@ pub(super) struct Services {
 }
 
 /// Starts both on free ports.
-pub(super) fn start(key: &DevelopmentKey) -> std::io::Result<Services> {
+pub(super) fn start(key: &SigningKey) -> std::io::Result<Services> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -100,7 +100,7 @@ fn sample_api(request: &Request<Incoming>) -> Response<Full<Bytes>> {
 
 async fn issuer_answer(
     request: Request<Incoming>,
-    key: &DevelopmentKey,
+    key: &SigningKey,
     issuer: &str,
 ) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
@@ -126,7 +126,7 @@ async fn issuer_answer(
 }
 
 /// A token for anybody who asks: the demo's issuer knows no clients.
-fn token(form: &str, key: &DevelopmentKey, issuer: &str) -> Response<Full<Bytes>> {
+fn token(form: &str, key: &SigningKey, issuer: &str) -> Response<Full<Bytes>> {
     let scope = form
         .split('&')
         .find_map(|field| field.strip_prefix("scope="))

@@ -11,7 +11,7 @@ use crate::cli::Outcome;
 use crate::cli::output::{Code, Failure, data, say};
 use crate::clock::{Clock, SystemClock};
 use crate::config;
-use crate::develop::DevelopmentKey;
+use crate::signing::SigningKey;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct MintArguments {
@@ -71,7 +71,7 @@ pub(super) fn mint(arguments: &MintArguments) -> Outcome {
 }
 
 /// The key with the algorithm that was asked for, or the first that it serves.
-fn key(arguments: &MintArguments, bytes: &[u8]) -> Result<DevelopmentKey, Failure> {
+fn key(arguments: &MintArguments, bytes: &[u8]) -> Result<SigningKey, Failure> {
     let usual = ["ES256", "ES384", "EdDSA", "RS256"];
     let candidates = match &arguments.alg {
         Some(alg) => vec![alg.as_str()],
@@ -79,7 +79,7 @@ fn key(arguments: &MintArguments, bytes: &[u8]) -> Result<DevelopmentKey, Failur
     };
     let mut last = None;
     for alg in candidates {
-        match DevelopmentKey::read(alg, Some(&arguments.kid), bytes) {
+        match SigningKey::read(alg, Some(&arguments.kid), bytes) {
             Ok(key) => return Ok(key),
             Err(error) => last = Some(error.to_string()),
         }

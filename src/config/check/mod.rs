@@ -7,6 +7,7 @@ mod addresses;
 mod feed;
 mod fetching;
 mod inbound;
+mod internal;
 mod issuers;
 mod listeners;
 mod routes;
@@ -269,6 +270,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
     }
     let feed = feed::check(&revocation, required, &mut checker);
     let endpoints = with_defaults(root, "endpoints");
+    let internal_token = internal::check(root, public_url.as_deref(), &mut checker);
     let admin = addresses::admin(&with_defaults(root, "admin"), &mut checker);
     let probes = table("probes");
     let probes = probes
@@ -292,6 +294,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
         realm,
         drain_delay: server.duration("drain_delay")?,
         drain_timeout: server.duration("drain_timeout")?,
+        internal_token: internal_token?,
         listeners,
         issuers: issuers
             .into_iter()

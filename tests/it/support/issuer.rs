@@ -1,6 +1,6 @@
 //! An issuer with a key, and tokens that read as sentences.
 
-use bearward::develop::DevelopmentKey;
+use bearward::signing::SigningKey;
 use serde_json::{Value, json};
 
 /// The time at which every test clock starts, in seconds.
@@ -12,7 +12,7 @@ pub const AUDIENCE: &str = "https://api.test";
 pub struct TestIssuer {
     pub identifier: String,
     pub alg: &'static str,
-    pub key: DevelopmentKey,
+    pub key: SigningKey,
 }
 
 impl TestIssuer {
@@ -20,7 +20,7 @@ impl TestIssuer {
         Self {
             identifier: identifier.to_owned(),
             alg,
-            key: DevelopmentKey::generate(alg, Some(kid)).expect("a key"),
+            key: SigningKey::generate(alg, Some(kid)).expect("a key"),
         }
     }
 
@@ -65,7 +65,7 @@ impl TestIssuer {
 /// A token in the making.
 #[derive(Clone)]
 pub struct TestToken {
-    key: DevelopmentKey,
+    key: SigningKey,
     typ: Option<String>,
     claims: Value,
 }

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
@@ -97,10 +98,23 @@ fn address(line: &str) -> SocketAddr {
     line[at..at + end].parse().expect("an address")
 }
 
-/// A port that was free a moment ago.
+/// A port that is free, and that no other test gets. It is below those that the system gives to outgoing
+/// connections, so that none of these takes it meanwhile.
 pub fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("an address").port()
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Another run beside this one begins elsewhere.
+    let start = std::process::id().wrapping_mul(97) % COUNT;
+    for _ in 0..COUNT {
+        let next = NEXT.fetch_add(1, Ordering::SeqCst);
+        let port = FIRST + (start + next) % COUNT;
+        let port = u16::try_from(port).expect("a port");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// Descriptors and resident KiB of a process.

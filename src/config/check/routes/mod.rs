@@ -127,6 +127,7 @@ impl Parts<'_> {
                     Some("strip") => Authorization::Strip,
                     _ => Authorization::Forward,
                 },
+                internal_token: node.text("internal_token").map(Into::into),
                 disclosure: match node.text("disclosure").as_deref() {
                     Some("minimal") => Disclosure::Minimal,
                     Some("reason") => Disclosure::Reason,

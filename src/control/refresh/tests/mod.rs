@@ -10,10 +10,10 @@ use serde_json::json;
 
 use super::*;
 use crate::config::{IssuerSettings, KeySourceSettings};
-use crate::develop::DevelopmentKey;
 use crate::keys::jwks;
 use crate::oauth::Algorithm;
 use crate::observe::audit::{AuditSettings, SubjectPolicy};
+use crate::signing::SigningKey;
 
 const REFRESH: Duration = Duration::from_secs(600);
 const STALE_MAX: Duration = Duration::from_secs(86_400);
@@ -235,12 +235,12 @@ fn around() -> Around {
 }
 
 /// Public keys by their names; the same name is the same key.
-struct Keys(Vec<(String, DevelopmentKey)>);
+struct Keys(Vec<(String, SigningKey)>);
 
 impl Keys {
     fn new(kids: &[&str]) -> Self {
         let key = |kid: &&str| {
-            let key = DevelopmentKey::generate("ES256", Some(kid)).expect("a key");
+            let key = SigningKey::generate("ES256", Some(kid)).expect("a key");
             ((*kid).to_owned(), key)
         };
         Self(kids.iter().map(key).collect())

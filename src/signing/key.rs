@@ -1,5 +1,6 @@
-//! A signing key for development.
+//! A key that signs.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -19,7 +20,7 @@ use crate::secret::Secret;
 
 /// Why there is no key or no token.
 #[derive(Debug, thiserror::Error)]
-pub enum DevelopmentKeyError {
+pub enum SigningKeyError {
     /// Not one of the accepted algorithms.
     #[error("`{0}` is no accepted algorithm")]
     Algorithm(String),
@@ -33,22 +34,22 @@ pub enum DevelopmentKeyError {
 
 /// A private key or shared secret with its algorithm and key id.
 #[derive(Clone, Debug)]
-pub struct DevelopmentKey {
+pub struct SigningKey {
     alg: Algorithm,
     kid: Option<String>,
     /// PKCS #8, or the shared secret itself.
     private: Secret,
 }
 
-impl DevelopmentKey {
+impl SigningKey {
     /// Makes a new key.
     ///
     /// # Errors
     /// The algorithm is not accepted, or the provider fails.
-    pub fn generate(alg: &str, kid: Option<&str>) -> Result<Self, DevelopmentKeyError> {
-        let failed = |_| DevelopmentKeyError::Unspecified;
+    pub fn generate(alg: &str, kid: Option<&str>) -> Result<Self, SigningKeyError> {
+        let failed = |_| SigningKeyError::Unspecified;
         let alg =
-            Algorithm::parse(alg).ok_or_else(|| DevelopmentKeyError::Algorithm(alg.to_owned()))?;
+            Algorithm::parse(alg).ok_or_else(|| SigningKeyError::Algorithm(alg.to_owned()))?;
         let private = match alg {
             Algorithm::Es256 | Algorithm::Es384 => {
                 let pair = EcdsaKeyPair::generate(curve(alg)).map_err(failed)?;
@@ -82,14 +83,14 @@ impl DevelopmentKey {
     ///
     /// # Errors
     /// It is none, or does not fit the algorithm.
-    pub fn read(alg: &str, kid: Option<&str>, bytes: &[u8]) -> Result<Self, DevelopmentKeyError> {
+    pub fn read(alg: &str, kid: Option<&str>, bytes: &[u8]) -> Result<Self, SigningKeyError> {
         let alg =
-            Algorithm::parse(alg).ok_or_else(|| DevelopmentKeyError::Algorithm(alg.to_owned()))?;
+            Algorithm::parse(alg).ok_or_else(|| SigningKeyError::Algorithm(alg.to_owned()))?;
         let private = if alg.is_hmac() {
             bytes.to_vec()
         } else {
             let key = PrivatePkcs8KeyDer::from_pem_slice(bytes)
-                .map_err(|_| DevelopmentKeyError::Pem(alg.name()))?;
+                .map_err(|_| SigningKeyError::Pem(alg.name()))?;
             key.secret_pkcs8_der().to_vec()
         };
         let key = Self {
@@ -98,10 +99,31 @@ impl DevelopmentKey {
             private: Secret::new(private),
         };
         if !alg.is_hmac() {
-            key.jwk()
-                .ok_or_else(|| DevelopmentKeyError::Pem(alg.name()))?;
+            key.jwk().ok_or_else(|| SigningKeyError::Pem(alg.name()))?;
         }
         Ok(key)
+    }
+
+    /// The same with the thumbprint of its public key as key id (RFC 7638); `None` for a shared secret.
+    #[must_use]
+    pub fn named_by_thumbprint(self) -> Option<Self> {
+        let jwk = self.jwk()?;
+        // The members that count, in the order of their names, without spaces.
+        let names: &[_] = match jwk.get("kty")?.as_str()? {
+            "EC" => &["crv", "kty", "x", "y"],
+            "OKP" => &["crv", "kty", "x"],
+            _ => &["e", "kty", "n"],
+        };
+        let members: Option<Vec<_>> = names
+            .iter()
+            .map(|name| Some(format!("\"{name}\":{}", jwk.get(name)?)))
+            .collect();
+        let text = format!("{{{}}}", members?.join(","));
+        let digest = digest(&SHA256, text.as_bytes());
+        Some(Self {
+            kid: Some(URL_SAFE_NO_PAD.encode(digest)),
+            ..self
+        })
     }
 
     /// The private key in PEM, or the shared secret as it is.
@@ -176,7 +198,7 @@ impl DevelopmentKey {
     ///
     /// # Errors
     /// The key does not fit its algorithm.
-    pub fn sign(&self, typ: Option<&str>, claims: &Value) -> Result<String, DevelopmentKeyError> {
+    pub fn sign(&self, typ: Option<&str>, claims: &Value) -> Result<String, SigningKeyError> {
         let mut header = Header::new(self.signing_algorithm());
         header.typ = typ.map(str::to_owned);
         header.kid.clone_from(&self.kid);
@@ -187,11 +209,11 @@ impl DevelopmentKey {
             alg if alg.is_hmac() => EncodingKey::from_secret(private),
             _ => {
                 // PKCS #8 holds the PKCS #1 key that is wanted here.
-                let parts = der::sequence(private).ok_or(DevelopmentKeyError::Unspecified)?;
-                EncodingKey::from_rsa_der(parts.get(2).ok_or(DevelopmentKeyError::Unspecified)?)
+                let parts = der::sequence(private).ok_or(SigningKeyError::Unspecified)?;
+                EncodingKey::from_rsa_der(parts.get(2).ok_or(SigningKeyError::Unspecified)?)
             }
         };
-        jsonwebtoken::encode(&header, claims, &key).map_err(|_| DevelopmentKeyError::Unspecified)
+        jsonwebtoken::encode(&header, claims, &key).map_err(|_| SigningKeyError::Unspecified)
     }
 
     fn signing_algorithm(&self) -> jsonwebtoken::Algorithm {
@@ -233,4 +255,22 @@ fn pem(label: &str, der: &[u8]) -> String {
         "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
         lines.join("\n")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thumbprint_is_that_of_the_rfc() {
+        // RFC 8037 appendix A.3: the thumbprint of the key of appendix A.1.
+        let private = "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v_VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g";
+        let der = URL_SAFE_NO_PAD.decode(private).expect("base64url");
+        let key = SigningKey::read("EdDSA", None, pem("PRIVATE KEY", &der).as_bytes());
+        let key = key.expect("a key").named_by_thumbprint().expect("a name");
+        assert_eq!(
+            key.kid.as_deref(),
+            Some("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")
+        );
+    }
 }
