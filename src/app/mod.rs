@@ -11,11 +11,11 @@ mod threads;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::{Admin, Scope};
 use crate::authenticate::{Authenticator, IntrospectionRequests, TokenCache};
@@ -28,7 +28,9 @@ use crate::keys::KeyRequests;
 use crate::listen::{Address, Inherited};
 use crate::observe::{Audit, Metrics, Names};
 use crate::published::Published;
-use crate::revocation::Kind;
+use crate::revocation::{Kind, Revocations};
+
+use crate::worker;
 
 pub use crate::control::PrepareError;
 use handover::{Giver, Standing};
@@ -60,10 +62,16 @@ pub enum StartError {
     /// The gateway that runs does not let go.
     #[error("the gateway that runs cannot be taken over: {0}")]
     TakeOver(io::Error),
+    /// A gateway that cannot judge does not replace one that can.
+    #[error("there are no keys of {0}; the gateway that runs goes on")]
+    NoKeys(String),
     /// The system gives no random bytes, or no thread.
     #[error("the system refuses what is needed: {0}")]
     System(#[from] io::Error),
 }
+
+/// The way to a worker, and sockets for it.
+type HeldBack = (mpsc::Sender<worker::Door>, Mutex<Vec<worker::Door>>);
 
 /// A gateway that runs.
 #[derive(Debug)]
@@ -82,6 +90,9 @@ pub struct Running {
     stop_control: oneshot::Sender<()>,
     /// No other gateway serves.
     alone: watch::Sender<bool>,
+    /// Sockets that are opened then, for each worker.
+    held_back: Vec<HeldBack>,
+    revocations: Arc<Revocations>,
     /// Another gateway serves.
     over: watch::Receiver<bool>,
     /// The state folder is ours until this is dropped.
@@ -136,9 +147,21 @@ impl Running {
     /// # Errors
     /// It has gone, or has given up waiting and serves on: this one is to be stopped then.
     pub async fn replace(&self, predecessor: Predecessor) -> Result<(), StartError> {
-        control::first_keys(&self.active.load().issuers).await;
-        predecessor.drain()?;
+        let active = self.active.load();
+        control::first_keys(&active.issuers).await;
+        let without = active.issuers.iter().filter(|it| it.lacks_keys());
+        let without: Vec<_> = without.map(|it| &*it.status.name).collect();
+        if !without.is_empty() {
+            return Err(StartError::NoKeys(without.join(", ")));
+        }
+        predecessor.drain(&self.revocations)?;
         self.alone.send_replace(true);
+        for (told, doors) in &self.held_back {
+            for door in std::mem::take(&mut *doors.lock().unwrap_or_else(PoisonError::into_inner)) {
+                // A worker that is gone has ended with the gateway.
+                let _ = told.send(door).await;
+            }
+        }
         Ok(())
     }
 
@@ -196,7 +219,7 @@ pub fn start(
     audit_out: impl Write + Send + 'static,
     inheritance: Inheritance,
 ) -> Result<Running, StartError> {
-    let inherited = inheritance.sockets;
+    let inherited = Arc::clone(&inheritance.sockets);
     state::raise_descriptor_limit(&config);
     let fixed = config.fixed.clone();
     let one_a_core = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -232,7 +255,7 @@ pub fn start(
     let list = Arc::clone(&revocations);
     let gateway = Arc::new(Gateway {
         inbound: Inbound::new(Arc::clone(&revocations), Arc::clone(&audit)),
-        authenticator: Authenticator::new(cache, key_requests, asking, list),
+        authenticator: Authenticator::new(cache, key_requests, asking, Arc::clone(&list)),
         clock,
         audit: Arc::clone(&audit),
     });
@@ -241,7 +264,14 @@ pub fn start(
     let (active, doors, work) = control::commit(prepared, lanes, admin_token, None);
     let (drain, draining) = watch::channel(false);
     let (ending, ends) = watch::channel(false);
+    // While another gateway serves, connections are its own.
+    let (doors, kept) = match inheritance.shared {
+        true => (doors.iter().map(|_| Vec::new()).collect(), doors),
+        false => (doors, Vec::new()),
+    };
     let (threads, workers) = start_workers(&active, doors, &draining)?;
+    let told = workers.iter().map(|worker| worker.doors.clone());
+    let held_back = told.zip(kept.into_iter().map(Mutex::new)).collect();
     let active = Arc::new(Published::new(active));
     let (reloads, asked) = Reloads::channel();
     let admin = Arc::new(Admin {
@@ -263,6 +293,7 @@ pub fn start(
     }
     let (over, is_over) = watch::channel(false);
     let (alone, is_alone) = watch::channel(!inheritance.shared);
+    let opens = is_alone.clone();
     let giver = Giver {
         state_dir: fixed.state_dir.clone(),
         active: Arc::clone(&active),
@@ -296,7 +327,7 @@ pub fn start(
     };
     let tasks = async { tokio::join!(control::run(control), giver.keep(is_alone)) };
     let over = is_over.clone();
-    let control = control_thread(admin, tasks, (open, is_over), stopped)?;
+    let control = control_thread(admin, tasks, (open, opens, is_over), stopped)?;
     Ok(Running {
         active,
         admin: admin_bound,
@@ -309,6 +340,8 @@ pub fn start(
         audit,
         stop_control,
         alone,
+        held_back,
+        revocations: list,
         over,
         _state_lock: state_lock,
     })

@@ -51,7 +51,11 @@ pub(super) fn start_workers(
 pub(super) fn control_thread(
     admin: Arc<Admin>,
     tasks: impl Future<Output = ((), ())> + Send + 'static,
-    (sockets, over): (Vec<(Socket, Scope)>, watch::Receiver<bool>),
+    (sockets, opens, over): (
+        Vec<(Socket, Scope)>,
+        watch::Receiver<bool>,
+        watch::Receiver<bool>,
+    ),
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -65,7 +69,13 @@ pub(super) fn control_thread(
                     match Acceptor::new(socket) {
                         Ok(acceptor) => {
                             let (admin, over) = (Arc::clone(&admin), over.clone());
-                            tokio::spawn(admin::serve(admin, acceptor, scope, over));
+                            let mut opens = opens.clone();
+                            tokio::spawn(async move {
+                                // Until then another gateway answers there.
+                                if opens.wait_for(|opens| *opens).await.is_ok() {
+                                    admin::serve(admin, acceptor, scope, over).await;
+                                }
+                            });
                         }
                         Err(error) => {
                             tracing::error!(%error, "the admin listener cannot be used")

@@ -36,11 +36,19 @@ pub(super) fn run(path: &Path, take_over: bool) -> Outcome {
     }
     let (clock, out) = (Arc::new(SystemClock), std::io::stdout());
     let gateway = app::start(config, file, clock, out, inheritance).map_err(refused)?;
+    let ended = match predecessor {
+        None => Ok(()),
+        Some(predecessor) => replace(&gateway, predecessor),
+    };
+    if let Err(error) = ended {
+        let _ = gateway.stop();
+        return Err(Failure::new(Code::System, error));
+    }
     for (listener, address) in gateway.addresses() {
         tracing::info!(%listener, %address, "listening");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %gateway.admin(), "bearward serves");
-    let ended = wait_for_end(&gateway, predecessor);
+    let ended = wait_for_end(&gateway);
     let cut = gateway.stop();
     if cut > 0 {
         tracing::warn!(
@@ -52,12 +60,20 @@ pub(super) fn run(path: &Path, take_over: bool) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lets the predecessor drain, waits for SIGTERM, SIGINT, or a gateway that takes over, and reloads at each
-/// SIGHUP. A second SIGTERM or SIGINT ends the process at once.
-pub(super) fn wait_for_end(
-    gateway: &Running,
-    predecessor: Option<Predecessor>,
-) -> std::io::Result<()> {
+/// Takes the place of another gateway.
+fn replace(gateway: &Running, predecessor: Predecessor) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // One that is not told to drain serves on, and two must not.
+    runtime.block_on(gateway.replace(predecessor))?;
+    tracing::info!("the gateway of before drains");
+    Ok(())
+}
+
+/// Waits for SIGTERM, SIGINT, or a gateway that takes over, and reloads at each SIGHUP. A second SIGTERM or
+/// SIGINT ends the process at once.
+pub(super) fn wait_for_end(gateway: &Running) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -69,25 +85,17 @@ pub(super) fn wait_for_end(
             signal(SignalKind::hangup())?,
         )
     };
-    runtime
-        .block_on(async {
-            if let Some(predecessor) = predecessor {
-                // One that is not told serves on, and two must not.
-                gateway.replace(predecessor).await?;
-                tracing::info!("the gateway of before drains");
+    runtime.block_on(async {
+        loop {
+            tokio::select! {
+                () = gateway.taken_over() => break,
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+                // What comes of it is in the log.
+                _ = hangup.recv() => drop(gateway.reload().await),
             }
-            loop {
-                tokio::select! {
-                    () = gateway.taken_over() => break,
-                    _ = term.recv() => break,
-                    _ = int.recv() => break,
-                    // What comes of it is in the log.
-                    _ = hangup.recv() => drop(gateway.reload().await),
-                }
-            }
-            Ok::<_, StartError>(())
-        })
-        .map_err(std::io::Error::other)?;
+        }
+    });
     tracing::info!("shutting down");
     std::thread::Builder::new()
         .name("second-signal".into())

@@ -205,8 +205,13 @@ impl KeptIssuer {
     }
 
     /// Waits until it has keys, or a try to get some has failed.
+    /// Whether its tokens cannot be judged for want of keys that it should have by now.
+    pub(crate) fn lacks_keys(&self) -> bool {
+        self.orders.is_some() && !self.status.on_demand && self.keys.look().set.is_none()
+    }
+
     pub(super) async fn tried(&self) {
-        if self.orders.is_some() && !self.status.on_demand && self.keys.look().set.is_none() {
+        if self.lacks_keys() {
             self.status.tried().await;
         }
     }

@@ -122,6 +122,20 @@ pub(crate) struct Revocations {
     feed: Option<Feed>,
     /// Told of every change.
     changes: watch::Sender<()>,
+    /// A gateway that this one has taken over from, as long as it ends.
+    elder: Mutex<Option<Elder>>,
+}
+
+/// Has an elder know a revocation; whether it is still there.
+type Tell = dyn Fn(&Revocation) -> bool + Send;
+
+/// A gateway that still serves its last connections, by the list that it had.
+struct Elder(Box<Tell>);
+
+impl std::fmt::Debug for Elder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Elder")
+    }
 }
 
 impl Revocations {
@@ -155,6 +169,7 @@ impl Revocations {
             lost: AtomicBool::new(lost),
             feed: None,
             changes: watch::Sender::new(()),
+            elder: Mutex::new(None),
         }
     }
 
@@ -234,7 +249,7 @@ impl Revocations {
         };
         for added in &added {
             let (Added::New(revocation) | Added::Known(revocation)) = added;
-            self.index.insert(revocation);
+            self.bite(revocation);
         }
         self.count_untold(&mut journal);
         self.changed();
@@ -251,7 +266,7 @@ impl Revocations {
                 Ok(Some(revocation)) if self.index.holds(&revocation) => {}
                 Ok(Some(revocation)) => {
                     if journal.remove(*id).is_err() {
-                        self.index.insert(&revocation);
+                        self.bite(&revocation);
                         kept += 1;
                     }
                 }
@@ -300,6 +315,29 @@ impl Revocations {
             self.changed();
         }
         Ok(gone.iter().map(|held| held.version).collect())
+    }
+
+    /// From here on a revocation bites, here and at a gateway that still ends.
+    fn bite(&self, revocation: &Revocation) {
+        self.index.insert(revocation);
+        let mut elder = self.elder.lock().unwrap_or_else(PoisonError::into_inner);
+        if elder.as_ref().is_some_and(|Elder(tell)| !tell(revocation)) {
+            *elder = None;
+        }
+    }
+
+    /// Has an elder know what is revoked from here on, before it is acknowledged.
+    pub(crate) fn tell_elder(&self, tell: impl Fn(&Revocation) -> bool + Send + 'static) {
+        // Under the lock of the journal, so that no change is half told.
+        let _journal = self.journal();
+        let mut elder = self.elder.lock().unwrap_or_else(PoisonError::into_inner);
+        *elder = Some(Elder(Box::new(tell)));
+    }
+
+    /// Lets a revocation of another gateway bite, which has the store.
+    pub(crate) fn bite_too(&self, revocation: &Revocation) {
+        self.index.insert(revocation);
+        self.changed();
     }
 
     /// Lets another process have the store. What is in the index goes on to bite, and changes fail with

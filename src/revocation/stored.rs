@@ -131,6 +131,26 @@ impl Change {
     }
 }
 
+impl Revocation {
+    /// One line that another gateway reads.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub(crate) fn to_line(&self) -> Result<String, StoreError> {
+        let change = Change {
+            held: Held::new(self.clone()),
+            removed: false,
+        };
+        String::from_utf8(change.to_bytes()?).map_err(|error| StoreError::Store(error.to_string()))
+    }
+
+    /// # Errors
+    /// It is none.
+    pub(crate) fn from_line(line: &str) -> Result<Self, Unreadable> {
+        Ok(Change::read(line.as_bytes())?.held.revocation)
+    }
+}
+
 /// The form of both.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Stored<'a> {

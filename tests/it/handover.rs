@@ -1,11 +1,12 @@
 //! Another gateway takes over, and drains, while clients are served: nothing is lost.
 
-use std::io::{Read, Write};
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
+use tokio::io::AsyncReadExt;
 
 use crate::support::client::{Answer, plain_request};
 use crate::support::load::{Load, TALK, talking};
@@ -203,4 +204,69 @@ fn where_no_gateway_runs_there_is_nothing_to_take_over() {
         client.get("/orders/1", &main.token_now().sign()).await
     });
     assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn what_is_revoked_at_the_new_one_ends_what_the_old_one_still_serves() {
+    let (main, upstream) = (issuer(), Upstream::echo());
+    let (_talking, talks) = talking();
+    let folder = Bearward::usual(&main, &upstream)
+        .upstream("talk", talks, "")
+        .table(TALK)
+        .into_files();
+    let path = folder.path().join("bearward.toml");
+    let text = std::fs::read_to_string(&path).expect("a file");
+    let text = text.replace("drain_timeout = \"2s\"", "drain_timeout = \"60s\"");
+    std::fs::write(&path, text).expect("a file");
+    let mut process = Process::start_in(folder.path());
+    let token = main.token_now().with("jti", "talker").sign();
+    let load = Load::new(process.public, token, false);
+    block_on(async {
+        let mut stream = load.open_talk().await;
+        let next = take_over(folder.path());
+        Load::say(&mut stream).await;
+        assert_eq!(revoke(&next, folder.path(), "other").await.status, 201);
+        Load::say(&mut stream).await;
+        assert_eq!(revoke(&next, folder.path(), "talker").await.status, 201);
+        let mut frame = [0; 4];
+        stream.read_exact(&mut frame).await.expect("a frame");
+        assert_eq!((frame[0], &frame[2..]), (0x88, &1008_u16.to_be_bytes()[..]));
+        drop(stream);
+        ends_well(&mut process).await;
+        // And with the old one gone, changes are as before.
+        assert_eq!(revoke(&next, folder.path(), "another").await.status, 201);
+    });
+}
+
+#[test]
+fn one_without_keys_does_not_replace_one_that_has_them() {
+    let (main, upstream) = (issuer(), Upstream::echo());
+    let (process, folder) = Process::start(Bearward::usual(&main, &upstream));
+    let path = folder.path().join("bearward.toml");
+    let good = std::fs::read_to_string(&path).expect("a file");
+    // Nobody listens there.
+    let more = format!(
+        "[issuers.more]\nissuer = \"https://more.test/\"\naudiences = [\"https://api.test\"]\nalgorithms = [\"ES256\"]\njwks_url = \"http://127.0.0.1:{}/\"\njwks = {{ allow_http_loopback = true }}\n[admin]",
+        crate::support::process::free_port()
+    );
+    std::fs::write(&path, good.replace("[admin]", &more)).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bearward"));
+    let out = command
+        .args(["run", "--take-over", "--config"])
+        .arg(&path)
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(71), "{said}");
+    assert!(said.contains("there are no keys of more"), "{said}");
+    assert!(!said.contains("bearward serves"), "{said}");
+    block_on(async {
+        let client = Client::http1(process.public);
+        let answer = client.get("/orders/1", &main.token_now().sign()).await;
+        assert_eq!(answer.status, 200);
+        eventually("the folder of before", async || {
+            revoke(&process, folder.path(), "dead").await.status == 201
+        })
+        .await;
+    });
 }

@@ -16,7 +16,7 @@ use crate::app::state::StateLock;
 use crate::control::{Active, SavedKeys};
 use crate::listen::{Address, Socket};
 use crate::published::Published;
-use crate::revocation::Revocations;
+use crate::revocation::{Revocation, Revocations};
 
 /// A new gateway has this long to serve, after it has the sockets.
 const SERVING_MAX: Duration = Duration::from_secs(60);
@@ -121,10 +121,38 @@ impl Giver {
                 _ => Err(io::Error::other("it did not say that it serves")),
             }
         })();
-        if served.is_err() {
+        if let Err(error) = served {
             self.take_back(&mut wire);
+            return Err(io::Error::other(match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+                    "it ended before it served".to_owned()
+                }
+                io::ErrorKind::WouldBlock => format!("it did not serve in {SERVING_MAX:?}"),
+                _ => error.to_string(),
+            }));
         }
-        served
+        self.follow(wire)
+    }
+
+    /// Lets bite here what is revoked at the other one, as long as both are there.
+    fn follow(&self, mut wire: Wire) -> io::Result<()> {
+        let revocations = Arc::clone(&self.revocations);
+        wire.stream.set_read_timeout(None)?;
+        wire.send(&Message::Done, None)?;
+        std::thread::Builder::new()
+            .name("successor".into())
+            .spawn(move || {
+                while let Ok(Message::Revoked { line }) = wire.receive() {
+                    match Revocation::from_line(&line) {
+                        Ok(revocation) => revocations.bite_too(&revocation),
+                        Err(why) => tracing::error!(?why, "a revocation cannot be read"),
+                    }
+                    if wire.send(&Message::Done, None).is_err() {
+                        return;
+                    }
+                }
+            })?;
+        Ok(())
     }
 
     fn hand(&self, wire: &Wire) -> io::Result<()> {

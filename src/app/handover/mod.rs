@@ -3,7 +3,8 @@
 //! The new one connects to a socket in the state folder, which only its own user can open. The old one
 //! hands over its listening sockets and lets go of the state folder: its verdicts go on with the list of
 //! revocations as it stood, and changes of that list wait. When the new one says that it serves, the old
-//! one drains. If it does not come that far, the old one takes the folder back and serves on.
+//! one drains, and is told what is revoked until it has ended. If it does not come that far, the old one takes
+//! the folder back and serves on.
 
 mod give;
 mod take;
@@ -28,8 +29,8 @@ pub use take::{Inheritance, Predecessor};
 const FILE: &str = "take-over.sock";
 /// What is said between the two; another number is another language.
 const VERSION: u32 = 1;
-/// The longest line.
-const LINE_MAX: usize = 8 * 1024;
+/// The longest line: a revocation with everything escaped.
+const LINE_MAX: usize = 64 * 1024;
 
 /// What one says to the other, a line of JSON each.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +44,12 @@ enum Message {
     All,
     /// The old one: no.
     Refused { why: String },
-    /// The new one: I serve.
+    /// The new one: I can serve. The old one drains.
     Serving,
+    /// The new one: this bites from here on.
+    Revoked { line: String },
+    /// The old one: I have done so.
+    Done,
 }
 
 /// Where a gateway with this state folder can be taken over.
@@ -79,7 +84,6 @@ impl Wire {
         if !descriptor.is_empty() {
             with.push(SendAncillaryMessage::ScmRights(&descriptor));
         }
-        // A line is far shorter than what the system takes at once.
         let sent = sendmsg(
             &self.stream,
             &[IoSlice::new(&line)],

@@ -3,16 +3,19 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Message, VERSION, Wire, place};
 use crate::app::StartError;
 use crate::config::Config;
 use crate::listen::{Address, Inherited, Socket};
+use crate::revocation::Revocations;
 
 /// The old gateway has this long for each word.
 const WORD_MAX: Duration = Duration::from_secs(10);
+/// And this long to let a revocation bite.
+const DONE_MAX: Duration = Duration::from_secs(2);
 
 /// Sockets that were passed to this process.
 #[derive(Debug, Default)]
@@ -60,7 +63,7 @@ impl Inheritance {
             }
             Err(error) => return Err(StartError::TakeOver(error)),
         };
-        let taken = self.receive(stream).map_err(StartError::TakeOver)?;
+        let taken = self.receive(stream).map_err(said)?;
         self.shared = true;
         Ok(Some(taken))
     }
@@ -95,9 +98,44 @@ impl Inheritance {
 }
 
 impl Predecessor {
-    /// Tells it that another gateway serves: it drains.
-    pub(in crate::app) fn drain(self) -> Result<(), StartError> {
-        let told = self.wire.send(&Message::Serving, None);
-        told.map_err(StartError::TakeOver)
+    /// Has it drain: another gateway can serve. From here on it is told what is revoked, before that is
+    /// acknowledged.
+    pub(in crate::app) fn drain(mut self, revocations: &Revocations) -> Result<(), StartError> {
+        let told = self.say(&Message::Serving);
+        told.map_err(StartError::TakeOver)?;
+        let elder = Mutex::new(self);
+        revocations.tell_elder(move |revocation| {
+            let Ok(line) = revocation.to_line() else {
+                return true;
+            };
+            let mut elder = elder.lock().unwrap_or_else(PoisonError::into_inner);
+            // One that has ended has nothing open any more.
+            elder.say(&Message::Revoked { line }).is_ok()
+        });
+        Ok(())
     }
+
+    fn say(&mut self, message: &Message) -> io::Result<()> {
+        self.wire.stream.set_read_timeout(Some(DONE_MAX))?;
+        self.wire.send(message, None)?;
+        match self.wire.receive()? {
+            Message::Done => Ok(()),
+            _ => Err(io::Error::other("it said what nobody asked")),
+        }
+    }
+}
+
+/// What went wrong, as an operator can use it.
+fn said(error: io::Error) -> StartError {
+    StartError::TakeOver(match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            io::Error::other(format!("it does not answer in {WORD_MAX:?}"))
+        }
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => {
+            io::Error::other("it ends, or another one takes over; try again")
+        }
+        _ => error,
+    })
 }

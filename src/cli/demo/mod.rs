@@ -77,7 +77,7 @@ pub(super) fn demo(port: u16) -> Outcome {
         services.issuer
     ));
     say("\nCtrl-C ends it.");
-    wait_for_end(&gateway, None).map_err(Failure::internal)?;
+    wait_for_end(&gateway).map_err(Failure::internal)?;
     let _ = gateway.stop();
     drop(services);
     folder.close().map_err(Failure::internal)?;

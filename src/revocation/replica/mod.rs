@@ -192,7 +192,7 @@ impl Revocations {
             merged.over.extend(over);
             match applied {
                 Applied::Added(revocation) => {
-                    self.index.insert(revocation);
+                    self.bite(revocation);
                     merged.added += 1;
                 }
                 Applied::Removed(revocation) => {

@@ -183,27 +183,43 @@ impl Load {
     /// Talks by a WebSocket, and begins a new one after some frames.
     async fn talks(self: Arc<Self>) {
         while self.goes_on()
-            && let Some(mut stream) = self.connect("http/1.1").await
+            && let Some(stream) = self.connect("http/1.1").await
         {
-            let request = format!(
-                "GET /talk HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer {}\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                self.token
-            );
-            stream.write_all(request.as_bytes()).await.expect("room");
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.expect("a head"));
-            }
-            assert!(head.starts_with(b"HTTP/1.1 101"));
+            let mut stream = self.upgraded(stream).await;
             for _ in 0..100 {
-                // A masked text frame of one byte; the mask is zeros.
-                stream.write_all(b"\x81\x81\0\0\0\0a").await.expect("room");
-                let mut frame = [0; 3];
-                stream.read_exact(&mut frame).await.expect("a frame");
-                assert_eq!(&frame, b"\x81\x01a");
+                Self::say(&mut stream).await;
                 self.count(3);
             }
         }
+    }
+
+    /// Opens a WebSocket to the server that talks.
+    pub async fn open_talk(&self) -> TlsStream<TcpStream> {
+        let stream = self.connect("http/1.1").await;
+        self.upgraded(stream.expect("a connection")).await
+    }
+
+    async fn upgraded(&self, mut stream: TlsStream<TcpStream>) -> TlsStream<TcpStream> {
+        let request = format!(
+            "GET /talk HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer {}\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            self.token
+        );
+        stream.write_all(request.as_bytes()).await.expect("room");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a head"));
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"));
+        stream
+    }
+
+    /// Sends a frame by such a WebSocket, and reads it back.
+    pub async fn say(stream: &mut TlsStream<TcpStream>) {
+        // A masked text frame of one byte; the mask is zeros.
+        stream.write_all(b"\x81\x81\0\0\0\0a").await.expect("room");
+        let mut frame = [0; 3];
+        stream.read_exact(&mut frame).await.expect("a frame");
+        assert_eq!(&frame, b"\x81\x01a");
     }
 }
 
