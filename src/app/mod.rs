@@ -62,6 +62,9 @@ pub enum StartError {
     /// The gateway that runs does not let go.
     #[error("the gateway that runs cannot be taken over: {0}")]
     TakeOver(io::Error),
+    /// It was told to end before it served.
+    #[error("it was told to end before it served")]
+    Interrupted,
     /// A gateway that cannot judge does not replace one that can.
     #[error("there are no keys of {0}; the gateway that runs goes on")]
     NoKeys(String),
@@ -157,7 +160,8 @@ impl Running {
         predecessor.drain(&self.revocations)?;
         self.alone.send_replace(true);
         for (told, doors) in &self.held_back {
-            for door in std::mem::take(&mut *doors.lock().unwrap_or_else(PoisonError::into_inner)) {
+            let doors = std::mem::take(&mut *doors.lock().unwrap_or_else(PoisonError::into_inner));
+            for door in doors {
                 // A worker that is gone has ended with the gateway.
                 let _ = told.send(door).await;
             }
@@ -185,7 +189,7 @@ impl Running {
     #[must_use]
     pub fn stop(self) -> usize {
         self.ending.send_replace(true);
-        if !*self.over.borrow() {
+        if !*self.over.borrow() && *self.alone.borrow() {
             pause(self.active.look().setup.drain_delay);
         }
         for door in &self.active.look().doors {
@@ -225,6 +229,7 @@ pub fn start(
     let one_a_core = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = fixed.workers.unwrap_or_else(one_a_core);
     let admin_token = state::admin_token(&config)?;
+    let state_lock = Arc::new(state::take_folder(&fixed)?);
     let admin_standing = standing("admin", &fixed.admin_address, &inherited)?;
     let probe_standing = fixed.probes.as_ref();
     let probe_standing = probe_standing.map(|address| standing("probes", address, &inherited));
@@ -236,7 +241,6 @@ pub fn start(
     let audit = Arc::new(audit?);
     let selectors = Kind::ALL.map(Kind::name).to_vec();
     let metrics = Arc::new(Metrics::new(Arc::clone(&names), selectors, workers));
-    let state_lock = Arc::new(state::take_folder(&fixed)?);
     let revocations = Arc::new(state::revocations(&fixed, clock.now())?);
     let saved = state::saved_keys(&fixed)?;
     let around = control::Around {
@@ -248,6 +252,13 @@ pub fn start(
     };
     let prepared = control::prepare(config, &around, None)?;
     inherited.keep_only_systemd();
+    let unused = inherited.names();
+    if !unused.is_empty() {
+        tracing::warn!(
+            unused,
+            "systemd passes sockets that no listener names: who connects there waits"
+        );
+    }
     let (key_requests, keys) = KeyRequests::channel(ISSUER_WAIT_MAX);
     let (asking, introspections) = IntrospectionRequests::channel(ISSUER_WAIT_MAX);
     let status = Arc::new(ReloadStatus::new(clock.now()));

@@ -1,9 +1,9 @@
 //! What the gateway needs of the system before it starts: the state folder, the admin token, and
 //! descriptors.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -109,10 +109,20 @@ impl StateLock {
 
 /// The lock of a path, if nobody has it.
 fn taken(path: &Path) -> io::Result<File> {
-    let lock = File::create(path)?;
+    // Whoever can open it can lock it.
+    let mut options = File::options();
+    let lock = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    lock.set_permissions(Permissions::from_mode(0o600))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(io::Error::other("another gateway uses this folder")),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other(
+            "another gateway uses this folder; `run --take-over` replaces it",
+        )),
         Err(TryLockError::Error(source)) => Err(source),
     }
 }

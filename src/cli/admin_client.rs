@@ -149,7 +149,9 @@ impl AdminClient {
             }
             Err(error) => {
                 let why = match error {
-                    FetchError::Unreachable(why) => format!("{why}; is the gateway running?"),
+                    FetchError::Unreachable(why) => format!(
+                        "{why}; is the gateway running? If it runs with an earlier `admin.address` or `state_dir`, give --admin and --admin-token-file, or send it SIGHUP to reload"
+                    ),
                     FetchError::Url => "it is no http URL of a loopback address".to_owned(),
                     other => other.to_string(),
                 };

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Outcome;
 use super::output::{Code, Failure, say};
@@ -22,6 +23,8 @@ pub(super) fn run(path: &Path, take_over: bool) -> Outcome {
     let Some(config) = config else {
         return Ok(Code::Configuration.into());
     };
+    // From here on no signal ends the process by itself.
+    let mut signals = Signals::listen().map_err(Failure::internal)?;
     log::start(config.fixed.log_format, config.fixed.log_level)
         .map_err(|error| Failure::new(Code::System, error))?;
     let file = Some(path.to_owned());
@@ -38,7 +41,7 @@ pub(super) fn run(path: &Path, take_over: bool) -> Outcome {
     let gateway = app::start(config, file, clock, out, inheritance).map_err(refused)?;
     let ended = match predecessor {
         None => Ok(()),
-        Some(predecessor) => replace(&gateway, predecessor),
+        Some(predecessor) => signals.replace(&gateway, predecessor),
     };
     if let Err(error) = ended {
         let _ = gateway.stop();
@@ -48,9 +51,11 @@ pub(super) fn run(path: &Path, take_over: bool) -> Outcome {
         tracing::info!(%listener, %address, "listening");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %gateway.admin(), "bearward serves");
-    let ended = wait_for_end(&gateway);
+    let ended = signals.wait_for_end(&gateway);
     let cut = gateway.stop();
-    if cut > 0 {
+    if cut == 0 {
+        tracing::info!("all connections came to their end");
+    } else {
         tracing::warn!(
             connections = cut,
             "connections were cut at the end of drain_timeout"
@@ -60,53 +65,88 @@ pub(super) fn run(path: &Path, take_over: bool) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Takes the place of another gateway.
-fn replace(gateway: &Running, predecessor: Predecessor) -> Result<(), StartError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    // One that is not told to drain serves on, and two must not.
-    runtime.block_on(gateway.replace(predecessor))?;
-    tracing::info!("the gateway of before drains");
-    Ok(())
+/// The signals of this process.
+pub(super) struct Signals {
+    runtime: Runtime,
+    term: Signal,
+    int: Signal,
+    hangup: Signal,
 }
 
-/// Waits for SIGTERM, SIGINT, or a gateway that takes over, and reloads at each SIGHUP. A second SIGTERM or
-/// SIGINT ends the process at once.
-pub(super) fn wait_for_end(gateway: &Running) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (mut term, mut int, mut hangup) = {
-        let _guard = runtime.enter();
-        (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
-        )
-    };
-    runtime.block_on(async {
-        loop {
+impl Signals {
+    /// Takes them from now on.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (term, int, hangup) = {
+            let _guard = runtime.enter();
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            )
+        };
+        Ok(Self {
+            runtime,
+            term,
+            int,
+            hangup,
+        })
+    }
+
+    /// Takes the place of another gateway, unless this one is told to end before: then the other serves on.
+    fn replace(&mut self, gateway: &Running, predecessor: Predecessor) -> Result<(), StartError> {
+        let (term, int) = (&mut self.term, &mut self.int);
+        self.runtime.block_on(async {
             tokio::select! {
-                () = gateway.taken_over() => break,
-                _ = term.recv() => break,
-                _ = int.recv() => break,
-                // What comes of it is in the log.
-                _ = hangup.recv() => drop(gateway.reload().await),
+                biased;
+                replaced = gateway.replace(predecessor) => replaced,
+                _ = term.recv() => Err(StartError::Interrupted),
+                _ = int.recv() => Err(StartError::Interrupted),
             }
-        }
-    });
-    tracing::info!("shutting down");
-    std::thread::Builder::new()
-        .name("second-signal".into())
-        .spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = term.recv() => {}
-                    _ = int.recv() => {}
-                }
-            });
-            std::process::exit(1);
         })?;
-    Ok(())
+        tracing::info!("the gateway of before drains");
+        Ok(())
+    }
+
+    /// Waits for SIGTERM, SIGINT, or a gateway that takes over, and reloads at each SIGHUP. A second SIGTERM or
+    /// SIGINT ends the process at once.
+    pub(super) fn wait_for_end(self, gateway: &Running) -> std::io::Result<()> {
+        let Self {
+            runtime,
+            mut term,
+            mut int,
+            mut hangup,
+        } = self;
+        runtime.block_on(async {
+            let reloads = async {
+                while hangup.recv().await.is_some() {
+                    // What comes of it is in the log.
+                    let _ = gateway.reload().await;
+                }
+                std::future::pending::<()>().await;
+            };
+            // A reload that hangs keeps nobody from ending.
+            tokio::select! {
+                () = gateway.taken_over() => {}
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+                () = reloads => {}
+            }
+        });
+        tracing::info!("shutting down");
+        std::thread::Builder::new()
+            .name("second-signal".into())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        _ = term.recv() => {}
+                        _ = int.recv() => {}
+                    }
+                });
+                std::process::exit(1);
+            })?;
+        Ok(())
+    }
 }

@@ -95,14 +95,27 @@ async fn over_http2(
         }
         Unanswered::Unseen => {
             let error = ForwardError::Reset { nothing_came: true };
-            Failure::of(error, !load.has_body, Blame::Connection)
+            // A new one that is ended at once is no connection's end, but a server that wants no more.
+            let blame = if fresh {
+                Blame::Busy
+            } else {
+                Blame::Connection
+            };
+            Failure::of(error, !load.has_body, blame)
         }
         Unanswered::Refused => {
             let error = ForwardError::Reset { nothing_came: true };
             // Another of the same server may do.
             Failure::of(error, !load.has_body, Blame::Nobody)
         }
-        Unanswered::Error(error) => Failure::sent(error, !fresh, load),
+        Unanswered::Error(error) => {
+            if fresh && matches!(error, ForwardError::Reset { .. } | ForwardError::Invalid(_)) {
+                let why =
+                    "a new connection broke at its first request; does the server speak HTTP/2?";
+                pool.server().health.note_trouble(why.to_owned());
+            }
+            Failure::sent(error, !fresh, load)
+        }
     })
 }
 

@@ -5,6 +5,7 @@
 //! share this, and a server that is well costs a request one load.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -38,6 +39,8 @@ pub(crate) struct Health {
     against: AtomicU32,
     /// When it came back; 0 is never.
     back_at: AtomicU64,
+    /// What was last wrong with a connection to it, for the log.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Default for Health {
@@ -51,11 +54,23 @@ impl Default for Health {
             probed_well: AtomicBool::new(true),
             against: AtomicU32::new(0),
             back_at: AtomicU64::new(0),
+            trouble: Mutex::new(None),
         }
     }
 }
 
 impl Health {
+    /// A connection to it failed, or broke at once.
+    pub(crate) fn note_trouble(&self, why: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// What was last wrong with a connection to it; told once.
+    pub(crate) fn take_trouble(&self) -> Option<String> {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.take()
+    }
+
     fn millis(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.epoch);
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

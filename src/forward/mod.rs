@@ -188,9 +188,10 @@ pub(crate) async fn forward(
 /// Notes what a server did not do.
 fn note_failure(upstream: &Upstream, server: &Server, error: ForwardError) {
     if server.health.failed(Instant::now()) {
+        let why = server.health.take_trouble().unwrap_or_default();
         let (upstream, server) = (&*upstream.name, &*server.label);
         tracing::warn!(
-            upstream, server, %error,
+            upstream, server, %error, why,
             "a server fails again and again; it is put aside for a while"
         );
     }

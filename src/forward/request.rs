@@ -202,12 +202,14 @@ fn fields(outgoing: &Outgoing<'_>, mut field: impl FnMut(&[u8], &[u8])) {
     let mut address = [0; ADDRESS_BYTES_MAX];
     let peer = written(&mut address, outgoing.peer);
     let proto: &[u8] = if outgoing.tls { b"https" } else { b"http" };
+    // A proxy that says all in `Forwarded` is not contradicted.
+    let forwarded = outgoing.by_proxy && headers.contains_key(header::FORWARDED);
     if outgoing.by_proxy {
         chain(headers, peer, &mut field);
     } else {
         field(b"x-forwarded-for", peer);
     }
-    let says = |name: &str| outgoing.by_proxy && headers.contains_key(name);
+    let says = |name: &str| forwarded || outgoing.by_proxy && headers.contains_key(name);
     if !says("x-forwarded-proto") {
         field(b"x-forwarded-proto", proto);
     }
@@ -250,7 +252,9 @@ fn chain(headers: &HeaderMap, peer: &[u8], field: &mut impl FnMut(&[u8], &[u8]))
         let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
         values.chain([last]).collect::<Vec<_>>().join(&b", "[..])
     };
-    field(b"x-forwarded-for", &with(FORWARDED_FOR, peer));
+    if headers.contains_key(FORWARDED_FOR) || !headers.contains_key(header::FORWARDED) {
+        field(b"x-forwarded-for", &with(FORWARDED_FOR, peer));
+    }
     if headers.contains_key(header::FORWARDED) {
         // An IPv6 address stands in brackets and quotes (RFC 7239 section 6).
         let node = match peer.contains(&b':') {

@@ -25,6 +25,16 @@ impl Stream {
     /// # Errors
     /// The server does not take the connection, or is not who it should be.
     pub(super) async fn connect(upstream: &Upstream, server: &Server) -> io::Result<Self> {
+        let connected = Self::open(upstream, server).await;
+        if let Err(error) = &connected {
+            let (upstream, label) = (&*upstream.name, &*server.label);
+            tracing::debug!(upstream, server = label, %error, "a server cannot be connected to");
+            server.health.note_trouble(error.to_string());
+        }
+        connected
+    }
+
+    async fn open(upstream: &Upstream, server: &Server) -> io::Result<Self> {
         let (host, port) = (&*server.place.host, server.place.port);
         let stream = match host.parse::<IpAddr>() {
             Ok(address) => TcpStream::connect(SocketAddr::new(address, port)).await?,

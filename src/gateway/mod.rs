@@ -140,6 +140,7 @@ impl Gateway {
             life: recorder.life(StreamKind::Upgraded, route),
             draining: downstream.draining.clone(),
             drain_timeout: setup.drain_timeout,
+            send_max: front.send_max,
             recorder,
         });
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -25,7 +25,7 @@ pub(super) struct Recorder {
     pub(super) exchange: Exchange,
     /// Whose token it is; read only if a line is written.
     principal: Option<Principal>,
-    _in_flight: InFlight,
+    in_flight: Option<InFlight>,
     /// Decided once there is an answer.
     wants_line: Option<bool>,
 }
@@ -36,9 +36,14 @@ impl Recorder {
             lane,
             exchange,
             principal: None,
-            _in_flight: in_flight,
+            in_flight: Some(in_flight),
             wants_line: None,
         }
+    }
+
+    /// Its place among the requests under way, which whoever carries the answer holds from here on.
+    pub(super) const fn take_in_flight(&mut self) -> Option<InFlight> {
+        self.in_flight.take()
     }
 
     /// What deciding did.

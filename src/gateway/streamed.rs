@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::lifetime::StreamKind;
 use super::record::Recorder;
 use crate::authenticate::{Ended, Life};
-use crate::http::deadline::LazyTimer;
+use crate::http::deadline::{InFlight, LazyTimer};
 use crate::http::{Body, BodyError};
 use crate::observe::exchange::StreamEnd;
 use crate::reject::grpc;
@@ -54,6 +54,7 @@ struct State {
     /// Since when a part lies with the client, which has not asked for the next.
     given_since: Option<Instant>,
     over: Option<Over>,
+    in_flight: Option<InFlight>,
 }
 
 /// Why it ends before its end.
@@ -72,11 +73,18 @@ impl Shared {
     fn end(&self, over: Over) {
         let mut state = self.state();
         state.body = Body::Empty;
+        let given_up = match over {
+            Over::Stalled => state.in_flight.take(),
+            Over::Token(_) => None,
+        };
         state.over = Some(over);
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
+        }
+        if let Some(given_up) = given_up {
+            given_up.give_up();
         }
     }
 
@@ -98,7 +106,7 @@ impl Streamed {
         kind: StreamKind,
         life: Option<Life>,
         (gap_max, send_max): (Option<Duration>, Duration),
-        recorder: Recorder,
+        mut recorder: Recorder,
     ) -> Self {
         Self {
             endless: body.size_hint().exact().is_none(),
@@ -107,6 +115,7 @@ impl Streamed {
                 waker: None,
                 given_since: None,
                 over: None,
+                in_flight: recorder.take_in_flight(),
             }))),
             kind,
             failed: None,
@@ -185,8 +194,14 @@ impl Drop for Streamed {
         if let Some(watch) = &self.watch {
             watch.abort();
         }
+        let mut state = self.shared.state();
+        // The watch may hold the rest for a moment.
+        let in_flight = state.in_flight.take();
+        let over = state.over.take();
+        drop(state);
+        drop(in_flight);
         // Its client has never come for its last word.
-        if let Some(over) = self.shared.state().over.take() {
+        if let Some(over) = over {
             self.recorder.stream_ended(StreamEnd::from(&over));
         }
     }

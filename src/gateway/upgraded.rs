@@ -45,6 +45,8 @@ pub(super) struct Carried {
     pub(super) draining: watch::Receiver<bool>,
     /// How long a drain waits.
     pub(super) drain_timeout: Duration,
+    /// How long a side may take nothing.
+    pub(super) send_max: Duration,
     pub(super) recorder: Recorder,
 }
 
@@ -65,6 +67,7 @@ pub(super) async fn carry(carried: Carried) {
         life,
         mut draining,
         drain_timeout,
+        send_max,
         mut recorder,
     } = carried;
     let Ok(client) = client.await else {
@@ -86,7 +89,7 @@ pub(super) async fn carry(carried: Carried) {
         }
         StreamEnd::Draining
     };
-    if let Some(end) = tunnel.run(TokioIo::new(client), ended).await {
+    if let Some(end) = tunnel.run(TokioIo::new(client), send_max, ended).await {
         recorder.stream_ended(end);
     }
 }

@@ -8,9 +8,9 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::TcpKeepalive;
@@ -62,6 +62,8 @@ pub(crate) struct Activity {
     used: AtomicBool,
     /// A request has ended since the stream last looked.
     ended: AtomicBool,
+    /// Wakes the task of the connection.
+    task: Mutex<Option<Waker>>,
 }
 
 /// One request under way; dropped when its response is done.
@@ -79,10 +81,27 @@ impl Activity {
         self.in_flight.load(Ordering::Relaxed) > 0
     }
 
+    /// Who is woken when the connection should look at its limits again.
+    pub(crate) fn is_of(&self, task: &Waker) {
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.clone());
+    }
+
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
         self.used.store(true, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
+    }
+}
+
+impl InFlight {
+    /// The client takes nothing of the answer: the connection counts it for done, and looks at its limits.
+    pub(crate) fn give_up(self) {
+        let activity = Arc::clone(&self.0);
+        drop(self);
+        let task = activity.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = &*task {
+            task.wake_by_ref();
+        }
     }
 }
 

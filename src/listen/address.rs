@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+/// The longest path of a socket that the system takes (unix(7)).
+const UNIX_PATH_MAX: usize = 107;
+
 /// Where something listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
@@ -28,9 +31,10 @@ impl Address {
         if let Some(path) = text.strip_prefix("unix:") {
             return match path {
                 "" => Err(NoAddress),
-                path => std::path::absolute(folder.join(path))
-                    .map(Self::Unix)
-                    .map_err(|_| NoAddress),
+                path => match std::path::absolute(folder.join(path)) {
+                    Ok(path) if path.as_os_str().len() <= UNIX_PATH_MAX => Ok(Self::Unix(path)),
+                    _ => Err(NoAddress),
+                },
             };
         }
         if let Some(name) = text.strip_prefix("systemd:") {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -141,6 +141,13 @@ impl Inherited {
         });
     }
 
+    /// What was passed and nobody has asked for.
+    pub(crate) fn names(&self) -> String {
+        let passed = self.passed();
+        let names: Vec<_> = passed.iter().map(|it| it.address.to_string()).collect();
+        names.join(", ")
+    }
+
     /// Forgets those that a gateway handed over and no listener asked for: nobody would take their
     /// connections. What systemd passes may be wanted after a reload.
     pub(crate) fn keep_only_systemd(&self) {
@@ -177,7 +184,13 @@ impl Inherited {
                 Address::Tcp(address) => bind(*address, count)?,
                 Address::Unix(path) => vec![bind_path(path)?],
                 Address::Systemd(_) => {
-                    let why = "systemd has passed no socket of that name";
+                    let passed = self.names();
+                    let why = match passed.as_str() {
+                        "" => "systemd has passed no socket (LISTEN_FDS, LISTEN_PID)".to_owned(),
+                        passed => {
+                            format!("systemd has passed no socket of that name, but {passed}")
+                        }
+                    };
                     return Err(io::Error::new(io::ErrorKind::NotFound, why));
                 }
             };
@@ -230,6 +243,17 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
+/// Whether nobody listens on a socket any more. One of another kind, or whose queue is full, is somebody's.
+fn is_left_over(path: &Path) -> bool {
+    let refused = || {
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // A queue that is full would be waited for.
+        socket.set_nonblocking(true)?;
+        socket.connect(&socket2::SockAddr::unix(path)?)
+    };
+    refused().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
 /// Binds a path. A socket that a gateway left there, and that nobody listens on, is replaced; nothing
 /// else is.
 fn bind_path(path: &Path) -> io::Result<Socket> {
@@ -238,7 +262,7 @@ fn bind_path(path: &Path) -> io::Result<Socket> {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::new(taken, "there is a file that is no socket"));
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => {
+        Ok(_) if !is_left_over(path) => {
             return Err(io::Error::new(taken, "another process listens there"));
         }
         Ok(_) => std::fs::remove_file(path)?,
@@ -338,6 +362,13 @@ mod tests {
         drop(first);
         drop(sockets(&address).expect("nobody does any more"));
         let file = folder.path().join("data");
+        let datagrams = folder.path().join("log");
+        let other = std::os::unix::net::UnixDatagram::bind(&datagrams).expect("a socket");
+        assert!(
+            sockets(&Address::Unix(datagrams)).is_err(),
+            "it is of another kind"
+        );
+        drop(other);
         std::fs::write(&file, "kept").expect("a file");
         assert!(sockets(&Address::Unix(file.clone())).is_err());
         assert_eq!(std::fs::read(&file).expect("a file"), b"kept");

@@ -88,9 +88,24 @@ fn write(queue: &Receiver<Vec<u8>>, written: &AtomicU64, mut out: impl Write) {
         }
         // A closed pipe or a full disk: there is no better place to complain to than the metrics,
         // and they say so by the lines that never come.
-        let _ = out.write_all(&block).and_then(|()| out.flush());
+        let _ = write_all(&mut out, &block).and_then(|()| out.flush());
         written.fetch_add(lines, Ordering::Release);
     }
+}
+
+/// Writes all, also to a pipe that somebody has made non-blocking.
+fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::ErrorKind::{Interrupted, WouldBlock};
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == WouldBlock => pause(GATHER),
+            Err(error) if error.kind() == Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[expect(

@@ -117,6 +117,25 @@ impl Index {
         }
     }
 
+    /// From here on what `other` holds bites, and nothing else. What both hold bites throughout.
+    pub(super) fn become_like(&self, other: &Self) {
+        let (cuts, others) = (self.cuts.pin(), other.cuts.pin());
+        for (digest, theirs) in &others {
+            cuts.insert(*digest, theirs.clone());
+        }
+        let gone: Vec<_> = cuts
+            .keys()
+            .filter(|it| !others.contains_key(*it))
+            .copied()
+            .collect();
+        for digest in gone {
+            cuts.remove(&digest);
+        }
+        for (own, theirs) in self.counts.iter().zip(&other.counts) {
+            own.store(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     fn add(&self, kind: Kind, more: usize) {
         if let Some(count) = self.counts.get(kind.index()) {
             count.fetch_add(more, Ordering::Relaxed);

@@ -346,14 +346,18 @@ impl Revocations {
         self.journal().let_go();
     }
 
-    /// Has the store again, with what that process added. Blocks.
+    /// Has the store again, with what that process changed in it. Blocks.
     ///
     /// # Errors
     /// It cannot be read.
     pub(crate) fn take_back(&self) -> Result<(), StoreError> {
-        let taken = self.journal().take_back(|it| self.index.insert(it));
+        let theirs = Index::default();
+        let mut journal = self.journal();
+        journal.take_back(|it| theirs.insert(it))?;
+        self.index.become_like(&theirs);
+        drop(journal);
         self.changed();
-        taken
+        Ok(())
     }
 
     /// A part of the list, the newest first. Blocks.

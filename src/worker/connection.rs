@@ -100,7 +100,16 @@ impl Connection {
         let activity = Arc::clone(&downstream.activity);
         let answer = move |request| Gateway::answer(Arc::clone(&downstream), request);
         let drained = async {
-            self.drain.clone().begun().await;
+            let mut begun = std::pin::pin!(self.drain.clone().begun());
+            let mut known = false;
+            std::future::poll_fn(|context| {
+                if !known {
+                    activity.is_of(context.waker());
+                    known = true;
+                }
+                begun.as_mut().poll(context)
+            })
+            .await;
             if !(multiplexed && activity.used()) {
                 let mut grace = std::pin::pin!(tokio::time::sleep(REQUEST_GRACE));
                 // Asked again whenever the connection has moved.

@@ -266,7 +266,7 @@ fn streams_whose_client_takes_nothing_give_back_their_connections() {
         .trusting("main", &main, "")
         .upstream("orders", upstream.address, "connections = 20")
         .table(crate::support::gateway::ORDERS)
-        .table("[listeners.h2]\naddress = \"127.0.0.1:0\"\nclear_text = true\nprotocols = [\"h2\"]\nlimits = { send_timeout = \"500ms\" }")
+        .table("[listeners.h2]\naddress = \"127.0.0.1:0\"\nclear_text = true\nprotocols = [\"h2\"]\nlimits = { send_timeout = \"500ms\", idle_timeout = \"1s\" }")
         .start();
     let bearer = format!("Bearer {}", main.token().sign());
     let address = gateway.listener("h2").expect("an address");
@@ -303,6 +303,9 @@ fn streams_whose_client_takes_nothing_give_back_their_connections() {
         };
         assert_eq!(reset.stream, 1);
         eventually("the count", async || gateway.metric(closed).await >= 1.0).await;
+        // Nothing goes on by it, so that it comes to its end, with all that lies in it.
+        let open = "bearward_connections{listener=\"h2\"}";
+        eventually("its end", async || gateway.metric(open).await < 1.0).await;
         let answer = gateway
             .http2()
             .get("/orders/1", &bearer["Bearer ".len()..])

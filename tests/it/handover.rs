@@ -270,3 +270,67 @@ fn one_without_keys_does_not_replace_one_that_has_them() {
         .await;
     });
 }
+
+/// A provider that answers when it is told to: where it is, and the way to tell.
+fn late_provider(issuer: &TestIssuer) -> (String, std::sync::mpsc::Sender<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let body = crate::support::provider::set_of(&[issuer]);
+    let (tell, told) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            // Whoever tells may have gone.
+            let _ = told.recv();
+            let _ = stream.read(&mut [0; 4096]);
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+            );
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.write_all(body.as_bytes());
+        }
+    });
+    (url, tell)
+}
+
+#[test]
+fn whoever_ends_while_one_takes_over_leaves_one_that_serves() {
+    let (main, upstream) = (issuer(), Upstream::echo());
+    let more = TestIssuer::new("https://more.test/", "ES256", "more-1");
+    for old_ends in [true, false] {
+        let (mut old, folder) = Process::start(Bearward::usual(&main, &upstream));
+        let path = folder.path().join("bearward.toml");
+        let good = std::fs::read_to_string(&path).expect("a file");
+        let (url, tell) = late_provider(&more);
+        let table = format!(
+            "[issuers.more]\nissuer = \"https://more.test/\"\naudiences = [\"https://api.test\"]\nalgorithms = [\"ES256\"]\njwks_url = \"{url}\"\njwks = {{ allow_http_loopback = true }}\n[admin]"
+        );
+        std::fs::write(&path, good.replace("[admin]", &table)).expect("a file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bearward"));
+        command.args(["run", "--take-over", "--config"]).arg(&path);
+        let mut new = Process::spawn(command);
+        old.wait_for("another gateway takes over");
+        let get = async |address| {
+            let token = main.token_now().sign();
+            Client::http1(address).get("/orders/1", &token).await.status
+        };
+        // The old one alone serves.
+        assert_eq!(block_on(get(old.public)), 200);
+        if old_ends {
+            old.signal("KILL");
+            let _ = old.child.wait();
+            let _ = tell.send(());
+            new.serves();
+            assert_eq!(block_on(get(new.public)), 200);
+            assert_eq!(block_on(revoke(&new, folder.path(), "dead")).status, 201);
+        } else {
+            new.signal("TERM");
+            assert_eq!(new.child.wait().expect("an end").code(), Some(71));
+            assert_eq!(block_on(get(old.public)), 200);
+            block_on(eventually("the folder of before", async || {
+                revoke(&old, folder.path(), "dead").await.status == 201
+            }));
+        }
+    }
+}

@@ -141,7 +141,7 @@ fn a_socket_of_another_name_is_not_taken() {
     assert_eq!(out.status.code(), Some(71), "{said}");
     assert!(
         said.contains(
-            "`public` cannot listen on systemd:api: systemd has passed no socket of that name"
+            "`public` cannot listen on systemd:api: systemd has passed no socket of that name, but systemd:other"
         ),
         "{said}"
     );

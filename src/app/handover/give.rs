@@ -177,7 +177,9 @@ impl Giver {
 
     /// The other one does not serve: everything is ours again, once it has let go.
     fn take_back(&self, wire: &mut Wire) {
-        // One that is alive and late is told by the end of the stream.
+        // One that is alive and late must not take our silence for our end.
+        let why = "it waited too long, and serves on".to_owned();
+        let _ = wire.send(&Message::Refused { why }, None);
         let _ = wire.stream.shutdown(std::net::Shutdown::Write);
         let _ = wire.stream.set_read_timeout(Some(WORD_MAX));
         wire.ended();

@@ -97,12 +97,27 @@ impl Inheritance {
     }
 }
 
+/// What the old one makes of what it is told.
+enum Said {
+    Done,
+    /// It serves on by itself.
+    No(String),
+    /// It has ended without a word.
+    Gone,
+}
+
 impl Predecessor {
     /// Has it drain: another gateway can serve. From here on it is told what is revoked, before that is
-    /// acknowledged.
+    /// acknowledged. One that has ended meanwhile has nothing to drain.
     pub(in crate::app) fn drain(mut self, revocations: &Revocations) -> Result<(), StartError> {
-        let told = self.say(&Message::Serving);
-        told.map_err(StartError::TakeOver)?;
+        match self.say(&Message::Serving).map_err(said)? {
+            Said::Done => {}
+            Said::No(why) => return Err(StartError::TakeOver(io::Error::other(why))),
+            Said::Gone => {
+                tracing::warn!("the gateway of before has ended by itself");
+                return Ok(());
+            }
+        }
         let elder = Mutex::new(self);
         revocations.tell_elder(move |revocation| {
             let Ok(line) = revocation.to_line() else {
@@ -110,19 +125,33 @@ impl Predecessor {
             };
             let mut elder = elder.lock().unwrap_or_else(PoisonError::into_inner);
             // One that has ended has nothing open any more.
-            elder.say(&Message::Revoked { line }).is_ok()
+            let told = elder.say(&Message::Revoked { line });
+            if let Err(error) = &told {
+                tracing::error!(%error, "the gateway of before does not hear of revocations");
+            }
+            matches!(told, Ok(Said::Done))
         });
         Ok(())
     }
 
-    fn say(&mut self, message: &Message) -> io::Result<()> {
+    fn say(&mut self, message: &Message) -> io::Result<Said> {
         self.wire.stream.set_read_timeout(Some(DONE_MAX))?;
-        self.wire.send(message, None)?;
-        match self.wire.receive()? {
-            Message::Done => Ok(()),
-            _ => Err(io::Error::other("it said what nobody asked")),
+        let sent = self.wire.send(message, None);
+        match sent.and_then(|()| self.wire.receive()) {
+            Ok(Message::Done) => Ok(Said::Done),
+            Ok(Message::Refused { why }) => Ok(Said::No(why)),
+            Ok(_) => Err(io::Error::other("it said what nobody asked")),
+            Err(error) if has_gone(&error) => Ok(Said::Gone),
+            Err(error) => Err(error),
         }
     }
+}
+
+fn has_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
+    )
 }
 
 /// What went wrong, as an operator can use it.
@@ -131,11 +160,7 @@ fn said(error: io::Error) -> StartError {
         io::ErrorKind::WouldBlock => {
             io::Error::other(format!("it does not answer in {WORD_MAX:?}"))
         }
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::UnexpectedEof => {
-            io::Error::other("it ends, or another one takes over; try again")
-        }
+        _ if has_gone(&error) => io::Error::other("it ends, or another one takes over; try again"),
         _ => error,
     })
 }

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::Outcome;
 use super::admin_client::{AdminClient, runtime};
 use super::output::{Code, Failure, data, say};
-use super::run::wait_for_end;
+use super::run::Signals;
 use crate::app::{self, Inheritance, Running};
 use crate::clock::SystemClock;
 use crate::config;
@@ -34,6 +34,7 @@ const READY_TRIES: u32 = 500;
 const READY_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) fn demo(port: u16) -> Outcome {
+    let signals = Signals::listen().map_err(Failure::internal)?;
     log::start(
         LogFormat::Readable,
         tracing_subscriber::filter::LevelFilter::ERROR,
@@ -77,7 +78,7 @@ pub(super) fn demo(port: u16) -> Outcome {
         services.issuer
     ));
     say("\nCtrl-C ends it.");
-    wait_for_end(&gateway).map_err(Failure::internal)?;
+    signals.wait_for_end(&gateway).map_err(Failure::internal)?;
     let _ = gateway.stop();
     drop(services);
     folder.close().map_err(Failure::internal)?;

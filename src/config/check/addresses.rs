@@ -85,7 +85,7 @@ pub(super) fn read(text: &str, span: &Span, checker: &mut Checker<'_>) -> Option
             "BW0104",
             format!("`{text}` is no address to listen on"),
             span,
-            "write an IP address and a port (\"0.0.0.0:8443\", \"[::]:8443\"), a path (\"unix:api.sock\"), or the name of a socket that systemd passes (\"systemd:public\")",
+            "write an IP address and a port (\"0.0.0.0:8443\", \"[::]:8443\"), a path of 107 bytes at the most with its folder (\"unix:api.sock\"), or the name of a socket that systemd passes (\"systemd:public\")",
         );
     }
     address.ok()

@@ -35,6 +35,7 @@ pub(super) fn check(
         .filter_map(|(name, node)| listener(name, node, checker))
         .collect();
     let first = built.iter().find(|listener| listener.tls.is_some());
+    let no_tls = first.is_none();
     let port = public_port.or_else(|| first.and_then(|listener| listener.address.port()));
     let tls = built.iter().filter_map(|listener| listener.tls.as_ref());
     let hosts: Vec<HostPattern> = tls
@@ -52,6 +53,9 @@ pub(super) fn check(
         let message = match (&own.tls, port) {
             (Some(_), _) => format!("listener `{name}` has `tls` and `redirect_to_https`"),
             (None, None) => {
+                format!("listener `{name}` leads to https, and no listener has `tls`")
+            }
+            (None, Some(_)) if no_tls => {
                 format!("listener `{name}` leads to https, and no listener has `tls`")
             }
             (None, Some(port)) => {

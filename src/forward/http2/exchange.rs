@@ -216,11 +216,14 @@ fn why(error: &hyper::Error, place: &Place) -> Unanswered {
         }
         if let Some(error) = error.downcast_ref::<h2::Error>() {
             // GOAWAY and REFUSED_STREAM say so (RFC 9113 sections 6.8 and 8.7).
-            if error.is_go_away() && error.is_remote() {
+            let goes = error.is_go_away() && error.is_remote();
+            if goes {
                 place.spend();
+            }
+            if goes && error.reason() == Some(h2::Reason::NO_ERROR) {
                 return Unanswered::Unseen;
             }
-            if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+            if goes || error.reason() == Some(h2::Reason::REFUSED_STREAM) {
                 return Unanswered::Refused;
             }
             let ours = error.is_library() && !error.is_go_away();

@@ -44,10 +44,12 @@ struct Way {
     room: usize,
     /// Bytes that were read.
     bytes: u64,
+    /// How long its taker may take nothing.
+    send_max: Duration,
 }
 
 impl Way {
-    fn new(begun: BytesMut, websocket: bool) -> Self {
+    fn new(begun: BytesMut, websocket: bool, send_max: Duration) -> Self {
         let mut frames = websocket.then(Frames::default);
         if let Some(frames) = &mut frames {
             frames.pass(&begun);
@@ -58,6 +60,7 @@ impl Way {
             frames,
             room: BUFFER_BYTES_FIRST,
             bytes: 0,
+            send_max,
         }
     }
 
@@ -68,7 +71,8 @@ impl Way {
         to: &mut (impl AsyncWrite + Unpin),
     ) -> io::Result<()> {
         loop {
-            self.write(to).await?;
+            // Whoever takes nothing holds the other side too.
+            tokio::time::timeout(self.send_max, self.write(to)).await??;
             if self.ended {
                 return to.shutdown().await;
             }
@@ -141,11 +145,12 @@ impl Tunnel {
         }
     }
 
-    /// Carries bytes until both sides have ended, one breaks, or `ended` is done; gives why it was ended
+    /// Carries bytes until both sides have ended, one breaks, or takes nothing for `send_max`, or `ended` is done; gives why it was ended
     /// then.
     pub(crate) async fn run<S>(
         self,
         client: S,
+        send_max: Duration,
         ended: impl Future<Output = StreamEnd>,
     ) -> Option<StreamEnd>
     where
@@ -156,8 +161,8 @@ impl Tunnel {
             websocket,
         } = self;
         let begun = std::mem::take(&mut connection.incoming);
-        let mut down = Way::new(begun, websocket);
-        let mut up = Way::new(BytesMut::new(), websocket);
+        let mut down = Way::new(begun, websocket, send_max);
+        let mut up = Way::new(BytesMut::new(), websocket, send_max);
         let (mut client_reads, mut client_writes) = tokio::io::split(client);
         let (mut server_reads, mut server_writes) = tokio::io::split(&mut connection.stream);
         let ended = {

@@ -38,9 +38,14 @@ impl Process {
     /// Starts it by a command of the test's own.
     pub fn of(command: Command) -> Self {
         let mut process = Self::spawn(command);
-        process.public = address(&process.wait_for("\"listener\":\"public\""));
-        process.admin = address(&process.wait_for("bearward serves"));
+        process.serves();
         process
+    }
+
+    /// Waits until it serves.
+    pub fn serves(&mut self) {
+        self.public = address(&self.wait_for("\"listener\":\"public\""));
+        self.admin = address(&self.wait_for("bearward serves"));
     }
 
     /// The same where the admin listener has no port.
@@ -50,7 +55,8 @@ impl Process {
         process
     }
 
-    fn spawn(mut command: Command) -> Self {
+    /// Starts it, and does not wait.
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -157,7 +157,16 @@ impl Parts<'_> {
     }
 
     fn certificate(&self, node: &Node, checker: &mut Checker<'_>) -> CertificateRule {
-        let texts = node.texts("client_certificates").unwrap_or_default();
+        let texts = node.texts("client_certificates");
+        if texts.is_some_and(<[_]>::is_empty) {
+            checker.error_help(
+                "BW0104",
+                format!("`client_certificates` of {} is empty", self.what),
+                &node.span,
+                "leave it out where any certificate, or none, will do",
+            );
+        }
+        let texts = texts.unwrap_or_default();
         let mut allowed = Vec::new();
         for (text, span) in texts {
             // As tools write it: colons between the bytes, in either case.
