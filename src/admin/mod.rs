@@ -22,7 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::control::{Active, ReloadStatus, Reloads};
 use crate::gateway::Gateway;
@@ -52,6 +52,8 @@ pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reloads: Reloads,
     pub(crate) reloaded: Arc<ReloadStatus>,
+    /// Told when the gateway is to end.
+    pub(crate) drains: Arc<Notify>,
     /// This run of the process, for names that must not repeat.
     pub(crate) run: uuid::Uuid,
     pub(crate) ending: watch::Receiver<bool>,

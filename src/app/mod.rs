@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::admin::{Admin, Scope};
 use crate::authenticate::{Authenticator, IntrospectionRequests, TokenCache};
@@ -28,7 +28,7 @@ use crate::keys::KeyRequests;
 use crate::listen::{Address, Inherited};
 use crate::observe::{Audit, Metrics, Names};
 use crate::published::Published;
-use crate::revocation::{Kind, Revocations};
+use crate::revocation::Kind;
 
 use crate::worker;
 
@@ -95,9 +95,10 @@ pub struct Running {
     alone: watch::Sender<bool>,
     /// Sockets that are opened then, for each worker.
     held_back: Vec<HeldBack>,
-    revocations: Arc<Revocations>,
     /// Another gateway serves.
     over: watch::Receiver<bool>,
+    /// Somebody asks for the end.
+    drains: Arc<Notify>,
     /// The state folder is ours until this is dropped.
     _state_lock: Arc<StateLock>,
 }
@@ -157,7 +158,7 @@ impl Running {
         if !without.is_empty() {
             return Err(StartError::NoKeys(without.join(", ")));
         }
-        predecessor.drain(&self.revocations)?;
+        predecessor.drain()?;
         self.alone.send_replace(true);
         for (told, doors) in &self.held_back {
             let doors = std::mem::take(&mut *doors.lock().unwrap_or_else(PoisonError::into_inner));
@@ -169,11 +170,12 @@ impl Running {
         Ok(())
     }
 
-    /// Done when another gateway has taken over and serves. This one is to be stopped then.
-    pub async fn taken_over(&self) {
+    /// Done when this gateway is to be stopped: another has taken over and serves, or the admin API was told.
+    pub async fn told_to_end(&self) {
         let mut over = self.over.clone();
-        if over.wait_for(|over| *over).await.is_err() {
-            std::future::pending().await
+        tokio::select! {
+            Ok(_) = over.wait_for(|over| *over) => {}
+            () = self.drains.notified() => {}
         }
     }
 
@@ -242,6 +244,9 @@ pub fn start(
     let selectors = Kind::ALL.map(Kind::name).to_vec();
     let metrics = Arc::new(Metrics::new(Arc::clone(&names), selectors, workers));
     let revocations = Arc::new(state::revocations(&fixed, clock.now())?);
+    if let Some(elder) = inheritance.elder.clone() {
+        revocations.tell_elder(move |revocation| elder.tell(revocation));
+    }
     let saved = state::saved_keys(&fixed)?;
     let around = control::Around {
         names: &names,
@@ -266,7 +271,7 @@ pub fn start(
     let list = Arc::clone(&revocations);
     let gateway = Arc::new(Gateway {
         inbound: Inbound::new(Arc::clone(&revocations), Arc::clone(&audit)),
-        authenticator: Authenticator::new(cache, key_requests, asking, Arc::clone(&list)),
+        authenticator: Authenticator::new(cache, key_requests, asking, list),
         clock,
         audit: Arc::clone(&audit),
     });
@@ -276,7 +281,7 @@ pub fn start(
     let (drain, draining) = watch::channel(false);
     let (ending, ends) = watch::channel(false);
     // While another gateway serves, connections are its own.
-    let (doors, kept) = match inheritance.shared {
+    let (doors, kept) = match inheritance.elder.is_some() {
         true => (doors.iter().map(|_| Vec::new()).collect(), doors),
         false => (doors, Vec::new()),
     };
@@ -285,6 +290,7 @@ pub fn start(
     let held_back = told.zip(kept.into_iter().map(Mutex::new)).collect();
     let active = Arc::new(Published::new(active));
     let (reloads, asked) = Reloads::channel();
+    let drains = Arc::new(Notify::new());
     let admin = Arc::new(Admin {
         gateway: Arc::clone(&gateway),
         active: Arc::clone(&active),
@@ -292,6 +298,7 @@ pub fn start(
         metrics,
         reloads: reloads.clone(),
         reloaded: Arc::clone(&status),
+        drains: Arc::clone(&drains),
         run: uuid::Uuid::now_v7(),
         ending: ends.clone(),
     });
@@ -303,7 +310,7 @@ pub fn start(
         open.push((it.socket.again()?, Scope::Probes));
     }
     let (over, is_over) = watch::channel(false);
-    let (alone, is_alone) = watch::channel(!inheritance.shared);
+    let (alone, is_alone) = watch::channel(inheritance.elder.is_none());
     let opens = is_alone.clone();
     let giver = Giver {
         state_dir: fixed.state_dir.clone(),
@@ -352,8 +359,8 @@ pub fn start(
         stop_control,
         alone,
         held_back,
-        revocations: list,
         over,
+        drains,
         _state_lock: state_lock,
     })
 }

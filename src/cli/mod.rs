@@ -8,6 +8,7 @@
 mod admin_client;
 mod check;
 mod demo;
+mod drain;
 mod explain;
 mod issuers;
 mod keys;
@@ -86,6 +87,9 @@ enum Command {
     /// Have a running gateway read its configuration again.
     #[command(after_help = "Example: bearward reload --config bearward.toml")]
     Reload(reload::ReloadArguments),
+    /// Have a running gateway finish what runs and end, as SIGTERM does.
+    #[command(after_help = "Example: bearward drain --config bearward.toml")]
+    Drain(admin_client::AdminArguments),
     /// Revoke tokens at a running gateway.
     #[command(after_help = "Example: bearward revoke subject alice --issuer main")]
     Revoke(revoke::RevokeArguments),
@@ -108,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Issuers(arguments) => issuers::issuers(&arguments),
         Command::Keys(command) => keys::keys(&command),
         Command::Reload(arguments) => reload::reload(&arguments),
+        Command::Drain(arguments) => drain::drain(&arguments),
         Command::Revoke(arguments) => revoke::revoke(&arguments),
         Command::Revocations(command) => revoke::revocations(&command),
     };

@@ -110,8 +110,8 @@ impl Signals {
         Ok(())
     }
 
-    /// Waits for SIGTERM, SIGINT, or a gateway that takes over, and reloads at each SIGHUP. A second SIGTERM or
-    /// SIGINT ends the process at once.
+    /// Waits for SIGTERM, SIGINT, the admin API or a gateway that takes over, and reloads at each SIGHUP. A
+    /// SIGTERM or SIGINT after that ends the process at once.
     pub(super) fn wait_for_end(self, gateway: &Running) -> std::io::Result<()> {
         let Self {
             runtime,
@@ -129,7 +129,7 @@ impl Signals {
             };
             // A reload that hangs keeps nobody from ending.
             tokio::select! {
-                () = gateway.taken_over() => {}
+                () = gateway.told_to_end() => {}
                 _ = term.recv() => {}
                 _ = int.recv() => {}
                 () = reloads => {}

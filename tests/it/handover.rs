@@ -304,19 +304,25 @@ fn whoever_ends_while_one_takes_over_leaves_one_that_serves() {
         let good = std::fs::read_to_string(&path).expect("a file");
         let (url, tell) = late_provider(&more);
         let table = format!(
-            "[issuers.more]\nissuer = \"https://more.test/\"\naudiences = [\"https://api.test\"]\nalgorithms = [\"ES256\"]\njwks_url = \"{url}\"\njwks = {{ allow_http_loopback = true }}\n[admin]"
+            "[issuers.more]\nissuer = \"https://more.test/\"\naudiences = [\"https://api.test\"]\nalgorithms = [\"ES256\"]\njwks_url = \"{url}\"\njwks = {{ allow_http_loopback = true }}\n[revocation]\nwatch = \"revoked.jsonl\"\n[admin]"
         );
         std::fs::write(&path, good.replace("[admin]", &table)).expect("a file");
+        let line = json!({ "selector": { "issuer": "main", "jti": "filed" } });
+        std::fs::write(folder.path().join("revoked.jsonl"), format!("{line}\n")).expect("a file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_bearward"));
         command.args(["run", "--take-over", "--config"]).arg(&path);
         let mut new = Process::spawn(command);
         old.wait_for("another gateway takes over");
-        let get = async |address| {
-            let token = main.token_now().sign();
+        let asks = async |address, jti: &str| {
+            let token = main.token_now().with("jti", jti).sign();
             Client::http1(address).get("/orders/1", &token).await.status
         };
-        // The old one alone serves.
+        let get = async |address| asks(address, "alive").await;
+        // The old one alone serves, and knows what the new one finds revoked.
         assert_eq!(block_on(get(old.public)), 200);
+        block_on(eventually("the revocation of the file", async || {
+            asks(old.public, "filed").await == 401
+        }));
         if old_ends {
             old.signal("KILL");
             let _ = old.child.wait();

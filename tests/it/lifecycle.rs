@@ -197,6 +197,26 @@ fn a_log_and_an_audit_that_nobody_reads_stop_nobody() {
 }
 
 #[test]
+fn a_command_drains_it() {
+    let (main, upstream) = (issuer(), Upstream::echo());
+    let (mut process, folder) = Process::start(Bearward::usual(&main, &upstream));
+    let drain = |process: &Process| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bearward"));
+        command.args(["drain", "--config"]);
+        command.arg(folder.path().join("bearward.toml"));
+        command.args(["--admin", &format!("http://{}", process.admin)]);
+        command.output().expect("it runs").status.code()
+    };
+    assert_eq!(drain(&process), Some(0));
+    block_on(eventually(
+        "its end",
+        async || matches!(process.child.try_wait(), Ok(Some(status)) if status.success()),
+    ));
+    process.wait_for("all connections came to their end");
+    assert_eq!(drain(&process), Some(69), "nobody is there");
+}
+
+#[test]
 fn a_second_gateway_on_the_same_port_does_not_start() {
     let (main, upstream) = (issuer(), Upstream::echo());
     let port = free_port();

@@ -1,5 +1,6 @@
 //! `/api/v1`: everything here has shown the admin token.
 
+mod drain;
 mod issuers;
 mod reload;
 mod revocations;
@@ -23,6 +24,7 @@ pub(super) async fn answer(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer 
         None => (path, None),
     };
     match first {
+        "drain" if rest.is_none() => drain::answer(admin, parts),
         "issuers" => issuers::answer(admin, parts, rest).await,
         "reload" if rest.is_none() => reload::answer(admin, parts).await,
         "revocations" => revocations::answer(admin, parts, rest, body).await,

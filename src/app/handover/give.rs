@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -115,10 +115,17 @@ impl Giver {
         self.lock.let_go();
         let served = (|| {
             wire.send(&Message::All, None)?;
-            wire.stream.set_read_timeout(Some(SERVING_MAX))?;
-            match wire.receive()? {
-                Message::Serving => Ok(()),
-                _ => Err(io::Error::other("it did not say that it serves")),
+            let until = Instant::now() + SERVING_MAX;
+            loop {
+                let rest = until.saturating_duration_since(Instant::now());
+                let rest = rest.max(Duration::from_millis(1));
+                wire.stream.set_read_timeout(Some(rest))?;
+                match wire.receive()? {
+                    Message::Serving => return Ok(()),
+                    // Its list moves on already.
+                    Message::Revoked { line } => bite(&self.revocations, &line, &wire)?,
+                    _ => return Err(io::Error::other("it did not say that it serves")),
+                }
             }
         })();
         if let Err(error) = served {
@@ -143,11 +150,7 @@ impl Giver {
             .name("successor".into())
             .spawn(move || {
                 while let Ok(Message::Revoked { line }) = wire.receive() {
-                    match Revocation::from_line(&line) {
-                        Ok(revocation) => revocations.bite_too(&revocation),
-                        Err(why) => tracing::error!(?why, "a revocation cannot be read"),
-                    }
-                    if wire.send(&Message::Done, None).is_err() {
+                    if bite(&revocations, &line, &wire).is_err() {
                         return;
                     }
                 }
@@ -192,6 +195,15 @@ impl Giver {
             tracing::error!(%error, "the list of revocations cannot be taken back");
         }
     }
+}
+
+/// Lets a revocation bite that the other one has told, and says so.
+fn bite(revocations: &Revocations, line: &str, wire: &Wire) -> io::Result<()> {
+    match Revocation::from_line(line) {
+        Ok(revocation) => revocations.bite_too(&revocation),
+        Err(why) => tracing::error!(?why, "a revocation cannot be read"),
+    }
+    wire.send(&Message::Done, None)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a thread that may wait")]

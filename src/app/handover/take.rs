@@ -3,14 +3,14 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Message, VERSION, Wire, place};
 use crate::app::StartError;
 use crate::config::Config;
 use crate::listen::{Address, Inherited, Socket};
-use crate::revocation::Revocations;
+use crate::revocation::Revocation;
 
 /// The old gateway has this long for each word.
 const WORD_MAX: Duration = Duration::from_secs(10);
@@ -22,14 +22,19 @@ const DONE_MAX: Duration = Duration::from_secs(2);
 pub struct Inheritance {
     pub(in crate::app) sockets: Arc<Inherited>,
     /// Another gateway serves until it is told to drain.
-    pub(in crate::app) shared: bool,
+    pub(in crate::app) elder: Option<Elder>,
 }
 
 /// The gateway that runs, until it is told that this one serves. If it is dropped before, that one goes on.
 #[derive(Debug)]
 pub struct Predecessor {
-    wire: Wire,
+    elder: Elder,
+    drains: bool,
 }
+
+/// The way to the gateway that runs.
+#[derive(Clone, Debug)]
+pub(in crate::app) struct Elder(Arc<Mutex<Wire>>);
 
 impl Inheritance {
     /// What systemd passes.
@@ -40,7 +45,7 @@ impl Inheritance {
         let sockets = Inherited::from_systemd().map_err(StartError::Passed)?;
         Ok(Self {
             sockets: Arc::new(sockets),
-            shared: false,
+            elder: None,
         })
     }
 
@@ -64,7 +69,7 @@ impl Inheritance {
             Err(error) => return Err(StartError::TakeOver(error)),
         };
         let taken = self.receive(stream).map_err(said)?;
-        self.shared = true;
+        self.elder = Some(taken.elder.clone());
         Ok(Some(taken))
     }
 
@@ -89,7 +94,12 @@ impl Inheritance {
                             .add(label, address, Socket::passed(descriptor)?);
                     }
                 }
-                Message::All => return Ok(Predecessor { wire }),
+                Message::All => {
+                    return Ok(Predecessor {
+                        elder: Elder(Arc::new(Mutex::new(wire))),
+                        drains: false,
+                    });
+                }
                 Message::Refused { why } => return Err(io::Error::other(why)),
                 _ => return Err(io::Error::other("it said what nobody asked")),
             }
@@ -107,37 +117,52 @@ enum Said {
 }
 
 impl Predecessor {
-    /// Has it drain: another gateway can serve. From here on it is told what is revoked, before that is
-    /// acknowledged. One that has ended meanwhile has nothing to drain.
-    pub(in crate::app) fn drain(mut self, revocations: &Revocations) -> Result<(), StartError> {
-        match self.say(&Message::Serving).map_err(said)? {
-            Said::Done => {}
-            Said::No(why) => return Err(StartError::TakeOver(io::Error::other(why))),
-            Said::Gone => {
-                tracing::warn!("the gateway of before has ended by itself");
-                return Ok(());
-            }
+    /// Has it drain: another gateway can serve. One that has ended meanwhile has nothing to drain.
+    pub(in crate::app) fn drain(mut self) -> Result<(), StartError> {
+        let answer = self.elder.say(&Message::Serving).map_err(said)?;
+        if let Said::No(why) = answer {
+            return Err(StartError::TakeOver(io::Error::other(why)));
         }
-        let elder = Mutex::new(self);
-        revocations.tell_elder(move |revocation| {
-            let Ok(line) = revocation.to_line() else {
-                return true;
-            };
-            let mut elder = elder.lock().unwrap_or_else(PoisonError::into_inner);
-            // One that has ended has nothing open any more.
-            let told = elder.say(&Message::Revoked { line });
-            if let Err(error) = &told {
-                tracing::error!(%error, "the gateway of before does not hear of revocations");
-            }
-            matches!(told, Ok(Said::Done))
-        });
+        if matches!(answer, Said::Gone) {
+            tracing::warn!("the gateway of before has ended by itself");
+        }
+        self.drains = true;
         Ok(())
     }
+}
 
-    fn say(&mut self, message: &Message) -> io::Result<Said> {
-        self.wire.stream.set_read_timeout(Some(DONE_MAX))?;
-        let sent = self.wire.send(message, None);
-        match sent.and_then(|()| self.wire.receive()) {
+impl Drop for Predecessor {
+    fn drop(&mut self) {
+        if !self.drains {
+            // It takes everything back.
+            let wire = self.elder.wire();
+            let _ = wire.stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+impl Elder {
+    /// Tells it of a revocation; whether it is still there. One that has ended has nothing open any more.
+    pub(in crate::app) fn tell(&self, revocation: &Revocation) -> bool {
+        let Ok(line) = revocation.to_line() else {
+            return true;
+        };
+        let told = self.say(&Message::Revoked { line });
+        if let Err(error) = &told {
+            tracing::error!(%error, "the gateway of before does not hear of revocations");
+        }
+        matches!(told, Ok(Said::Done))
+    }
+
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, message: &Message) -> io::Result<Said> {
+        let mut wire = self.wire();
+        wire.stream.set_read_timeout(Some(DONE_MAX))?;
+        let sent = wire.send(message, None);
+        match sent.and_then(|()| wire.receive()) {
             Ok(Message::Done) => Ok(Said::Done),
             Ok(Message::Refused { why }) => Ok(Said::No(why)),
             Ok(_) => Err(io::Error::other("it said what nobody asked")),
