@@ -121,7 +121,8 @@ impl Giver {
                 let rest = rest.max(Duration::from_millis(1));
                 wire.stream.set_read_timeout(Some(rest))?;
                 match wire.receive()? {
-                    Message::Serving => return Ok(()),
+                    // One that is gone by now does not serve.
+                    Message::Serving => return wire.send(&Message::Done, None),
                     // Its list moves on already.
                     Message::Revoked { line } => bite(&self.revocations, &line, &wire)?,
                     _ => return Err(io::Error::other("it did not say that it serves")),
@@ -138,24 +139,27 @@ impl Giver {
                 _ => error.to_string(),
             }));
         }
-        self.follow(wire)
+        self.follow(wire);
+        Ok(())
     }
 
     /// Lets bite here what is revoked at the other one, as long as both are there.
-    fn follow(&self, mut wire: Wire) -> io::Result<()> {
+    fn follow(&self, mut wire: Wire) {
         let revocations = Arc::clone(&self.revocations);
-        wire.stream.set_read_timeout(None)?;
-        wire.send(&Message::Done, None)?;
-        std::thread::Builder::new()
-            .name("successor".into())
-            .spawn(move || {
-                while let Ok(Message::Revoked { line }) = wire.receive() {
-                    if bite(&revocations, &line, &wire).is_err() {
-                        return;
-                    }
+        let following = move || {
+            if wire.stream.set_read_timeout(None).is_err() {
+                return;
+            }
+            while let Ok(Message::Revoked { line }) = wire.receive() {
+                if bite(&revocations, &line, &wire).is_err() {
+                    return;
                 }
-            })?;
-        Ok(())
+            }
+        };
+        let thread = std::thread::Builder::new().name("successor".into());
+        if let Err(error) = thread.spawn(following) {
+            tracing::error!(%error, "what is revoked from here on does not end what still streams here");
+        }
     }
 
     fn hand(&self, wire: &Wire) -> io::Result<()> {
