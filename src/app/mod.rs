@@ -116,7 +116,7 @@ impl Running {
         let doors = &self.active.load().doors;
         let place = |door: &control::Door| {
             let name = door.listener.front.name.to_string();
-            (name, door.bound.to_string())
+            (name, door.places())
         };
         doors.iter().map(place).collect()
     }

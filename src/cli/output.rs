@@ -3,6 +3,10 @@
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long a failure may take to be told.
+const REPORT_MAX: Duration = Duration::from_secs(2);
 
 /// The exit codes beyond 0, 1 and 2 (sysexits.h).
 #[derive(Clone, Copy, Debug)]
@@ -50,10 +54,20 @@ impl Failure {
         Self::new(Code::Internal, error)
     }
 
-    /// Says it on standard error and gives the exit code.
-    pub(super) fn report(&self) -> ExitCode {
-        say(&format!("bearward: {}", self.message));
-        self.code.into()
+    /// Says it on standard error and gives the exit code. A pipe that nobody reads does not keep the process
+    /// from ending.
+    pub(super) fn report(self) -> ExitCode {
+        let code = self.code.into();
+        let (told, is_told) = std::sync::mpsc::channel();
+        let telling = std::thread::Builder::new().spawn(move || {
+            say(&format!("bearward: {}", self.message));
+            // Whoever waited may have given up.
+            let _ = told.send(());
+        });
+        if telling.is_ok() {
+            let _ = is_told.recv_timeout(REPORT_MAX);
+        }
+        code
     }
 }
 

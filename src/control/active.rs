@@ -68,6 +68,16 @@ impl Door {
         label(&self.listener.front.name)
     }
 
+    /// Where it listens, for people: systemd may pass several sockets of one name.
+    pub(crate) fn places(&self) -> String {
+        let mut places = vec![self.bound.to_string()];
+        for socket in &*self.sockets() {
+            let place = socket.address().map(|it| it.to_string());
+            places.extend(place.ok().filter(|it| !places.contains(it)));
+        }
+        places.join(", ")
+    }
+
     pub(super) fn is_of(&self, name: &str, address: &Address) -> bool {
         self.address == *address && (address.is_given() || *self.listener.front.name == *name)
     }
