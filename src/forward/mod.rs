@@ -109,7 +109,7 @@ pub(crate) struct NotForwarded {
 
 /// Connections that may come to their end under one request before a server has looked at it. A server that
 /// closes each after a number of requests does that to all that are beyond, at once.
-const UNSEEN_MAX: u32 = 8;
+const UNSEEN_MAX: u32 = 32;
 
 /// Sends a permitted request to a server of its route's upstream and gives the response as it begins.
 ///

@@ -57,7 +57,7 @@ events {{}}
 http {{
     access_log off;
     {temporary}
-    keepalive_requests 20;
+    keepalive_requests 50;
     default_type text/plain;
     if_modified_since before;
     root {at};
@@ -197,7 +197,7 @@ fn nginx_behind_and_its_clients_before() {
             .expect("nghttp runs");
         assert_eq!(String::from_utf8_lossy(&out.stdout), "small");
     }
-    // It is reloaded, and closes kept connections every 20 requests: no request is lost by that.
+    // It is reloaded, and closes kept connections every 50 requests: no request is lost by that.
     let gateway = Bearward::new()
         .trusting("main", &main, "")
         .upstream_of("orders", &[&format!("http://127.0.0.1:{}", ports[0])], "")
