@@ -21,7 +21,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-
 use tokio::sync::{Notify, watch};
 
 use crate::control::{Active, ReloadStatus, Reloads};

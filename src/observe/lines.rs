@@ -162,4 +162,31 @@ mod tests {
             .expect("a number");
         assert_eq!(first, 0, "the oldest stay");
     }
+    /// Is full before each byte.
+    struct NonBlocking(SyncSender<u8>, bool);
+
+    impl Write for NonBlocking {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.1 = !self.1;
+            let Some(byte) = bytes.first().filter(|_| !self.1) else {
+                return Err(std::io::ErrorKind::WouldBlock.into());
+            };
+            self.0.send(*byte).map_err(std::io::Error::other)?;
+            Ok(1)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_somebody_made_non_blocking_loses_nothing() {
+        let (sender, taken) = sync_channel(64);
+        let lines = Lines::start("full", NonBlocking(sender, false)).expect("a thread");
+        lines.send(b"one\ntwo\n".to_vec());
+        lines.flush();
+        drop(lines);
+        assert_eq!(taken.into_iter().collect::<Vec<_>>(), b"one\ntwo\n");
+    }
 }

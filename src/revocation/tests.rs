@@ -211,3 +211,28 @@ fn an_issuer_with_a_quote_does_not_damage_the_list() {
     let page = list.page(None, 10, |_| true).expect("a page");
     assert_eq!(page.revocations, [odd]);
 }
+
+#[test]
+fn what_another_process_changed_is_taken_back_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let one = |id: u128, subject: &str| revocation(id, Kind::Subject, subject, None, None);
+    let bites = |list: &Revocations, subject: &str| list.ask(&question(subject, None)).is_some();
+    let ours = Revocations::open(folder.path()).expect("a list");
+    ours.add(vec![one(1, "stays"), one(2, "goes")])
+        .expect("room");
+    ours.let_go();
+    let refused = ours.add(vec![one(3, "late")]);
+    assert!(matches!(refused, Err(StoreError::LetGo)), "{refused:?}");
+    assert!(bites(&ours, "goes") && !bites(&ours, "late"));
+    let theirs = Revocations::open(folder.path()).expect("a list");
+    theirs.remove(Uuid::from_u128(2)).expect("a list");
+    theirs.add(vec![one(4, "comes")]).expect("room");
+    drop(theirs);
+    ours.take_back().expect("a list");
+    for (subject, dead) in [("stays", true), ("goes", false), ("comes", true)] {
+        assert_eq!(bites(&ours, subject), dead, "{subject}");
+    }
+    assert_eq!(ours.len(), 2);
+    ours.add(vec![one(5, "late")]).expect("room");
+    assert!(bites(&ours, "late"));
+}

@@ -88,6 +88,17 @@ fn the_word_of_a_trusted_proxy_counts_and_its_chain_goes_on() {
         assert_eq!(answer.contains("203.0.113.7"), peer == "203.0.113.7");
         assert_eq!(peers(gateway), [peer]);
     }
+    // One that says all in `Forwarded` is not contradicted.
+    let more = "clear_text = true\ntrusted_proxies = [\"127.0.0.0/8\"]";
+    let (gateway, address) = with_listener(&main, &upstream, more);
+    let fields = "forwarded: for=203.0.113.7;proto=https\r\n";
+    let answer = block_on(exchange(address, b"", &token, fields));
+    assert!(
+        answer.contains("\r\nforwarded: for=203.0.113.7;proto=https, for=127.0.0.1\r\n"),
+        "{answer}"
+    );
+    assert!(!answer.contains("x-forwarded-"), "{answer}");
+    assert_eq!(peers(gateway), ["203.0.113.7"]);
 }
 
 #[test]

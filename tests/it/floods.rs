@@ -2,12 +2,11 @@
 //! given back.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -28,6 +27,9 @@ const SLOW: usize = 10_000;
 /// What may be taken for longer: buffers of the allocator, tables that have grown.
 const KEPT_KIB: u64 = 24 * 1024;
 
+/// An answer that is larger than what lies in buffers.
+const LARGE: usize = 256 * 1024;
+
 struct Setting {
     process: Process,
     _folder: tempfile::TempDir,
@@ -38,13 +40,15 @@ struct Setting {
     token: String,
 }
 
+/// An upstream whose answers are larger than what lies in buffers.
+fn large_answers() -> Upstream {
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n");
+    Upstream::bytes(&[head.into_bytes(), vec![b'x'; LARGE]].concat())
+}
+
 fn setting() -> Setting {
     let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let body = vec![b'x'; 256 * 1024];
-    let mut answer =
-        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
-    answer.extend(body);
-    let upstream = Upstream::bytes(&answer);
+    let upstream = large_answers();
     let ports = [(); 2].map(|()| crate::support::process::free_port());
     let limits = "connections = 15000\nconnections_per_peer = 15000";
     let listener = |name: &str, port: u16, protocol: &str| {
@@ -86,7 +90,7 @@ impl Setting {
                 .get("/orders/1", &self.token)
                 .await;
             assert_eq!(answer.status, 200);
-            assert_eq!(answer.body.len(), 256 * 1024);
+            assert_eq!(answer.body.len(), LARGE);
         };
         timeout(PATIENCE, asking).await.expect("an answer in time");
         begun.elapsed()
@@ -108,11 +112,11 @@ async fn flood(
     address: SocketAddr,
     settings: &[(u16, u32)],
     mut piece: Piece,
-    over: Arc<AtomicBool>,
+    mut over: watch::Receiver<bool>,
 ) {
     let mut connection = Connection::open(address, settings).await;
     for n in 0.. {
-        if over.load(Ordering::SeqCst) {
+        if *over.borrow() {
             return;
         }
         let Some(bytes) = piece(n) else { break };
@@ -122,9 +126,7 @@ async fn flood(
             Ok(false) | Err(_) => break,
         }
     }
-    while !over.load(Ordering::SeqCst) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let _ = over.wait_for(|over| *over).await;
 }
 
 /// Its name, the settings of its connections, and what they send.
@@ -218,11 +220,11 @@ fn others_are_served_during_each_flood_and_what_it_took_is_given_back() {
         }
         for (name, settings, piece) in floods() {
             let before = setting.cost();
-            let over = Arc::new(AtomicBool::new(false));
+            let (over, is_over) = watch::channel(false);
             let mut flooding = JoinSet::new();
             for _ in 0..FLOODING {
                 let (settings, piece) = (settings.clone(), piece(setting.token.clone()));
-                let (address, over) = (setting.http2, Arc::clone(&over));
+                let (address, over) = (setting.http2, is_over.clone());
                 let one = async move { flood(address, &settings, piece, over).await };
                 flooding.spawn_on(one, runtime.handle());
             }
@@ -232,7 +234,7 @@ fn others_are_served_during_each_flood_and_what_it_took_is_given_back() {
                 worst = worst.max(setting.good().await);
                 most = most.max(setting.cost().1);
             }
-            over.store(true, Ordering::SeqCst);
+            over.send_replace(true);
             while let Some(one) = flooding.join_next().await {
                 one.expect("no failure");
             }
@@ -257,11 +259,7 @@ fn others_are_served_during_each_flood_and_what_it_took_is_given_back() {
 #[test]
 fn streams_whose_client_takes_nothing_give_back_their_connections() {
     let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let body = vec![b'x'; 256 * 1024];
-    let mut answer =
-        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
-    answer.extend(body);
-    let upstream = Upstream::bytes(&answer);
+    let upstream = large_answers();
     let gateway = Bearward::new()
         .trusting("main", &main, "")
         .upstream("orders", upstream.address, "connections = 20")

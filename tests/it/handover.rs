@@ -20,11 +20,21 @@ fn issuer() -> TestIssuer {
 
 /// A gateway that takes over from the one that runs in a folder.
 fn take_over(folder: &Path) -> Process {
+    Process::of(taking_over(&folder.join("bearward.toml")))
+}
+
+fn taking_over(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bearward"));
+    command.args(["run", "--take-over", "--config"]).arg(config);
     command
-        .args(["run", "--take-over", "--config"])
-        .arg(folder.join("bearward.toml"));
-    Process::of(command)
+}
+
+/// What one says that does not come to serve.
+fn cannot_take_over(config: &Path) -> String {
+    let out = taking_over(config).output().expect("it runs");
+    let said = String::from_utf8(out.stderr).expect("text");
+    assert_eq!(out.status.code(), Some(71), "{said}");
+    said
 }
 
 /// Whether a process has ended well.
@@ -112,19 +122,11 @@ fn one_that_cannot_serve_leaves_everything_as_it_was() {
     let path = folder.path().join("bearward.toml");
     let good = std::fs::read_to_string(&path).expect("a file");
     // A listener whose address somebody else has.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("an address");
-    let _listens = std::net::TcpListener::bind(taken);
+    let listens = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = listens.local_addr().expect("an address");
     let more = format!("[listeners.more]\naddress = \"{taken}\"\nclear_text = true\n[admin]");
     std::fs::write(&path, good.replace("[admin]", &more)).expect("a file");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bearward"));
-    let out = command
-        .args(["run", "--take-over", "--config"])
-        .arg(&path)
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(out.status.code(), Some(71), "{said}");
+    let said = cannot_take_over(&path);
     assert!(said.contains("listener `more` cannot listen on"), "{said}");
     process.wait_for("another gateway did not take over");
     std::fs::write(&path, good).expect("a file");
@@ -250,14 +252,7 @@ fn one_without_keys_does_not_replace_one_that_has_them() {
         crate::support::process::free_port()
     );
     std::fs::write(&path, good.replace("[admin]", &more)).expect("a file");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bearward"));
-    let out = command
-        .args(["run", "--take-over", "--config"])
-        .arg(&path)
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(out.status.code(), Some(71), "{said}");
+    let said = cannot_take_over(&path);
     assert!(said.contains("there are no keys of more"), "{said}");
     assert!(!said.contains("bearward serves"), "{said}");
     block_on(async {
@@ -309,9 +304,7 @@ fn whoever_ends_while_one_takes_over_leaves_one_that_serves() {
         std::fs::write(&path, good.replace("[admin]", &table)).expect("a file");
         let line = json!({ "selector": { "issuer": "main", "jti": "filed" } });
         std::fs::write(folder.path().join("revoked.jsonl"), format!("{line}\n")).expect("a file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bearward"));
-        command.args(["run", "--take-over", "--config"]).arg(&path);
-        let mut new = Process::spawn(command);
+        let mut new = Process::spawn(taking_over(&path));
         old.wait_for("another gateway takes over");
         let asks = async |address, jti: &str| {
             let token = main.token_now().with("jti", jti).sign();
