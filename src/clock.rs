@@ -145,6 +145,14 @@ impl UnixTime {
         let micros = i64::try_from(at.unix_timestamp_nanos() / 1000).ok()?;
         Some(Self { micros })
     }
+
+    /// Reads an HTTP date (RFC 9110 section 5.6.7).
+    #[must_use]
+    pub fn parse_http_date(text: &str) -> Option<Self> {
+        let at = httpdate::parse_http_date(text).ok()?;
+        let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(Self::from_secs(i64::try_from(since.as_secs()).ok()?))
+    }
 }
 
 impl fmt::Display for UnixTime {

@@ -84,6 +84,8 @@ mod forward;
 
 mod reject;
 
+mod explain;
+
 mod inbound;
 
 mod gateway;

@@ -22,9 +22,10 @@ use crate::authenticate::{Authenticator, IntrospectionRequests, TokenCache};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Active, Control, NotReloaded, ReloadParts, ReloadStatus, Reloads};
-use crate::gateway::Gateway;
+use crate::gateway::{CHECK_PEERS_MAX, CHECK_QUOTA, Gateway};
 use crate::inbound::Inbound;
 use crate::keys::KeyRequests;
+use crate::limit::Buckets;
 use crate::listen::{Address, Inherited};
 use crate::observe::{Audit, Metrics, Names};
 use crate::published::Published;
@@ -274,6 +275,7 @@ pub fn start(
         authenticator: Authenticator::new(cache, key_requests, asking, list),
         clock,
         audit: Arc::clone(&audit),
+        checks: Buckets::new(CHECK_QUOTA, CHECK_PEERS_MAX),
     });
     let cells = (0..workers).map(|worker| metrics.worker(worker));
     let lanes = control::lanes(&prepared, &gateway, cells, None);

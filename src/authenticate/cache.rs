@@ -21,6 +21,7 @@ use super::principal::Verified;
 use crate::clock::UnixTime;
 use crate::oauth::Algorithm;
 use crate::policy::IssuerId;
+use crate::verdict::NearMiss;
 
 /// A longer `kid` of a bad token is not kept: it is the sender's to choose, and for the log alone.
 const BAD_KID_BYTES_MAX: usize = 128;
@@ -45,6 +46,7 @@ pub(super) struct BadSignature {
     pub(super) issuer: IssuerId,
     pub(super) alg: Algorithm,
     pub(super) kid: Option<Box<str>>,
+    pub(super) near: Option<NearMiss>,
     /// The key set that it was checked against.
     pub(super) keys: u64,
     pub(super) until: UnixTime,
@@ -237,6 +239,7 @@ impl TokenCache {
                     .kid
                     .clone()
                     .filter(|kid| kid.len() <= BAD_KID_BYTES_MAX),
+                near: refused.error.near_miss(),
                 keys,
                 until: now.plus(lifetime),
             };

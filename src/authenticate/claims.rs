@@ -5,10 +5,10 @@
 use crate::clock::UnixTime;
 use crate::oauth::json::Members;
 use crate::oauth::{Json, Scopes};
-use crate::policy::{Issuer, Trust};
-use crate::verdict::{Step, Trace};
+use crate::policy::{Issuer, Trust, strip_application};
 
 use super::error::{AuthenticationError, Malformed};
+use super::near;
 use super::principal::{Signed, Times, Verified, scope_claim};
 
 /// Reads the registered times and checks the types of the registered claims (RFC 7519 section
@@ -55,11 +55,10 @@ pub(super) fn check(
     issuer: &Issuer,
     trust: &Trust,
     now: UnixTime,
-    trace: &mut Trace,
 ) -> Result<(), AuthenticationError> {
-    let times = check_types(token, issuer, trace)?;
-    check_times(times, issuer, now, trace)?;
-    check_audience(token, trust, trace)?;
+    let times = check_types(token, issuer)?;
+    check_times(times, issuer, now)?;
+    check_audience(token, issuer, trust)?;
     for claim in &issuer.require {
         let value = token.claims.claim(claim);
         // What is there without saying anything is not there.
@@ -69,24 +68,19 @@ pub(super) fn check(
             });
         }
     }
-    trace.pass(Step::Issuer, || match &*issuer.require {
-        [] => "no further claims are required".to_owned(),
-        required => format!("the required claims are there: {}", required.join(", ")),
-    });
     Ok(())
 }
 
-fn check_types(
-    token: &Verified,
-    issuer: &Issuer,
-    trace: &mut Trace,
-) -> Result<Times, AuthenticationError> {
+fn check_types(token: &Verified, issuer: &Issuer) -> Result<Times, AuthenticationError> {
     // An opaque token has no type; what its issuer said of it was looked at before.
     let fits = |signed: &Signed| issuer.accepts_type(signed.typ.as_deref());
     if !token.signed.as_ref().is_none_or(fits) {
-        return Err(AuthenticationError::TypeNotAllowed {
-            id_token: looks_like_id_token(&token.claims),
-        });
+        let typ = token.signed.as_ref().and_then(|it| it.typ.as_deref());
+        let typ = typ.map(strip_application);
+        return Err(AuthenticationError::TypeNotAllowed(near::kind(
+            &token.claims,
+            typ,
+        )));
     }
     let malformed = |claim| AuthenticationError::Malformed(Malformed::Claim(claim));
     let times = token.times.map_err(malformed)?;
@@ -95,25 +89,10 @@ fn check_types(
     {
         return Err(malformed("scope"));
     }
-    trace.pass(Step::Format, || {
-        format!("the type is one of: {}", issuer.token_types.join(", "))
-    });
     Ok(times)
 }
 
-/// `nonce` and the hashes appear in ID tokens only (OpenID Connect Core sections 2 and 3.3.2.11).
-fn looks_like_id_token(claims: &Members) -> bool {
-    ["nonce", "at_hash", "c_hash"]
-        .iter()
-        .any(|name| claims.get(name).is_some())
-}
-
-fn check_times(
-    times: Times,
-    issuer: &Issuer,
-    now: UnixTime,
-    trace: &mut Trace,
-) -> Result<(), AuthenticationError> {
+fn check_times(times: Times, issuer: &Issuer, now: UnixTime) -> Result<(), AuthenticationError> {
     let missing = |claim: &str| AuthenticationError::ClaimMissing {
         claim: claim.into(),
     };
@@ -146,20 +125,13 @@ fn check_times(
             return Err(AuthenticationError::LifetimeTooLong { limit });
         }
     }
-    trace.pass(Step::Expiration, || {
-        let until = times.exp.map_or_else(String::new, UnixTime::rfc3339);
-        format!(
-            "it is {now}, the token is valid until {until} with {:?} of leeway",
-            issuer.leeway
-        )
-    });
     Ok(())
 }
 
 fn check_audience(
     token: &Verified,
+    issuer: &Issuer,
     trust: &Trust,
-    trace: &mut Trace,
 ) -> Result<(), AuthenticationError> {
     let expected = |name: &str| trust.audiences.iter().any(|audience| **audience == *name);
     let fits = match token.claims.get("aud") {
@@ -173,10 +145,8 @@ fn check_audience(
         Some(_) => false,
     };
     if !fits {
-        return Err(AuthenticationError::WrongAudience);
+        let near = near::audience(&token.claims, issuer, trust);
+        return Err(AuthenticationError::WrongAudience(near));
     }
-    trace.pass(Step::Issuer, || {
-        format!("the audience is one of: {}", trust.audiences.join(", "))
-    });
     Ok(())
 }

@@ -9,47 +9,19 @@ use crate::clock::UnixTime;
 use crate::oauth::Algorithm;
 use crate::policy::IssuerId;
 use crate::revocation;
-use crate::verdict::{Reason, Step};
+use crate::verdict::{NearMiss, Reason, Step};
 
-/// How a credential is malformed; the near misses have their own variant so that the refusal can
-/// name them.
+/// How a credential is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Malformed {
-    /// `Bearer` and nothing behind it.
-    Empty,
-    /// The word `Bearer` twice.
-    BearerTwice,
-    /// `null`, `undefined`, `$TOKEN`, `<token>`: a variable that was not filled in.
-    Placeholder,
-    /// In quotes.
-    Quoted,
-    /// A line break in it: `%0A`, `%0D`, or a literal `\n`.
-    LineBreak,
-    /// Something behind the token, or a tab.
-    Trailing,
-    /// Five parts: an encrypted token (RFC 7516).
-    Encrypted,
-    /// No dot at all: an opaque token.
-    Opaque,
-    /// Two parts, or an empty last part: the token was cut.
-    Cut,
-    /// Another number of parts.
+    /// In a way that is known.
+    Near(NearMiss),
+    /// Another number of parts than three, two or five.
     Parts,
     /// This part is not strict base64url, or not a JSON object without duplicate members.
     Part(&'static str),
     /// A registered claim has the wrong type.
     Claim(&'static str),
-}
-
-/// What an unknown issuer probably was meant to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IssuerNearMiss {
-    /// Equal but for a slash at the end.
-    TrailingSlash(IssuerId),
-    /// Equal but for `http` and `https`.
-    Scheme(IssuerId),
-    /// Configured, but not trusted by this route.
-    OtherRoute,
 }
 
 /// A credential or token that was refused.
@@ -60,10 +32,7 @@ pub(crate) enum AuthenticationError {
     #[error("more than one credential")]
     Ambiguous,
     #[error("a scheme other than Bearer")]
-    SchemeUnsupported {
-        /// The header holds a token without the word `Bearer`.
-        bare_token: bool,
-    },
+    SchemeUnsupported(Option<NearMiss>),
     #[error("token of {size} bytes, the limit is {limit}")]
     TooLarge { size: usize, limit: usize },
     #[error("malformed token: {0:?}")]
@@ -73,16 +42,13 @@ pub(crate) enum AuthenticationError {
     #[error("no iss claim")]
     IssuerMissing,
     #[error("untrusted issuer")]
-    IssuerUntrusted(Option<IssuerNearMiss>),
+    IssuerUntrusted(Option<NearMiss>),
     #[error("algorithm not allowed")]
-    AlgNotAllowed,
+    AlgNotAllowed(Option<NearMiss>),
     #[error("unknown key")]
-    KeyUnknown {
-        /// The `kid` is one of this other issuer's keys.
-        belongs_to: Option<IssuerId>,
-    },
+    KeyUnknown(Option<NearMiss>),
     #[error("signature does not hold")]
-    SignatureInvalid,
+    SignatureInvalid(Option<NearMiss>),
     #[error("the issuer does not honour the token")]
     Inactive,
     #[error("the issuer could not be asked about the token")]
@@ -90,10 +56,7 @@ pub(crate) enum AuthenticationError {
     #[error("no keys of the issuer")]
     KeysUnavailable,
     #[error("token type not allowed")]
-    TypeNotAllowed {
-        /// It looks like an OpenID Connect ID token.
-        id_token: bool,
-    },
+    TypeNotAllowed(Option<NearMiss>),
     #[error("no {claim} claim")]
     ClaimMissing { claim: Box<str> },
     #[error("expired")]
@@ -107,7 +70,7 @@ pub(crate) enum AuthenticationError {
     #[error("lives longer than allowed")]
     LifetimeTooLong { limit: Duration },
     #[error("wrong audience")]
-    WrongAudience,
+    WrongAudience(Option<NearMiss>),
     #[error("a list of revocations was lost and the route demands it")]
     RevocationsUnavailable,
     #[error("revoked by its {} at {}", .0.by.name(), .0.at.rfc3339())]
@@ -120,27 +83,42 @@ impl AuthenticationError {
         match self {
             Self::Missing => Reason::TokenMissing,
             Self::Ambiguous => Reason::TokenAmbiguous,
-            Self::SchemeUnsupported { .. } => Reason::SchemeUnsupported,
+            Self::SchemeUnsupported(_) => Reason::SchemeUnsupported,
             Self::TooLarge { .. } => Reason::TokenTooLarge,
             Self::Malformed(_) => Reason::TokenMalformed,
             Self::CriticalHeader => Reason::CriticalHeaderUnsupported,
             Self::IssuerMissing | Self::ClaimMissing { .. } => Reason::ClaimMissing,
             Self::IssuerUntrusted(_) => Reason::IssuerUntrusted,
-            Self::AlgNotAllowed => Reason::AlgNotAllowed,
-            Self::KeyUnknown { .. } => Reason::KeyUnknown,
-            Self::SignatureInvalid => Reason::SignatureInvalid,
+            Self::AlgNotAllowed(_) => Reason::AlgNotAllowed,
+            Self::KeyUnknown(_) => Reason::KeyUnknown,
+            Self::SignatureInvalid(_) => Reason::SignatureInvalid,
             Self::Inactive => Reason::TokenInactive,
             Self::IntrospectionUnavailable => Reason::IntrospectionUnavailable,
             Self::KeysUnavailable => Reason::KeysUnavailable,
-            Self::TypeNotAllowed { .. } => Reason::TypeNotAllowed,
+            Self::TypeNotAllowed(_) => Reason::TypeNotAllowed,
             Self::Expired { .. } => Reason::TokenExpired,
             Self::NotYetValid { .. } => Reason::TokenNotYetValid,
             Self::IssuedInFuture { .. } => Reason::TokenIssuedInFuture,
             Self::TooOld { .. } => Reason::TokenTooOld,
             Self::LifetimeTooLong { .. } => Reason::LifetimeTooLong,
-            Self::WrongAudience => Reason::AudienceMismatch,
+            Self::WrongAudience(_) => Reason::AudienceMismatch,
             Self::RevocationsUnavailable => Reason::RevocationsUnavailable,
             Self::Revoked(_) => Reason::TokenRevoked,
+        }
+    }
+
+    /// What the caller probably meant, as far as the token shows it.
+    pub(crate) const fn near_miss(&self) -> Option<NearMiss> {
+        match self {
+            Self::SchemeUnsupported(near)
+            | Self::IssuerUntrusted(near)
+            | Self::AlgNotAllowed(near)
+            | Self::KeyUnknown(near)
+            | Self::SignatureInvalid(near)
+            | Self::TypeNotAllowed(near)
+            | Self::WrongAudience(near) => *near,
+            Self::Malformed(Malformed::Near(near)) => Some(*near),
+            _ => None,
         }
     }
 
@@ -173,7 +151,7 @@ impl Refused {
     pub(super) const fn lacks_a_key(&self) -> bool {
         matches!(
             self.error,
-            AuthenticationError::KeyUnknown { .. } | AuthenticationError::KeysUnavailable
+            AuthenticationError::KeyUnknown(_) | AuthenticationError::KeysUnavailable
         )
     }
 }

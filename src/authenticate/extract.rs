@@ -9,20 +9,62 @@ use std::borrow::Cow;
 use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Uri};
 
+use super::Credential;
 use super::error::{AuthenticationError, Malformed};
 use crate::http::form;
-use crate::policy::TokenPlace;
+use crate::policy::{Route, TokenPlace};
+use crate::verdict::NearMiss;
 
 const SCHEME: &[u8] = b"bearer";
 
 /// The protocol that a browser offers with the token behind it, since it can set no header.
 pub(crate) const BEARER_PROTOCOL: &str = "bearer";
 
+/// Finds the one token of a credential.
+///
+/// # Errors
+/// There is none, there are several, or what is there is no bearer credential.
+pub(crate) fn found<'a>(
+    credential: Credential<'a>,
+    route: &Route,
+) -> Result<Cow<'a, [u8]>, AuthenticationError> {
+    match credential {
+        Credential::Of { uri, headers } => token(headers, uri, &route.token_from),
+        Credential::Pasted(text) => pasted(text).map(Cow::Borrowed),
+    }
+}
+
+/// The token of a text that somebody pasted: a token alone, or what stands in a request.
+fn pasted(text: &[u8]) -> Result<&[u8], AuthenticationError> {
+    const FIELD: &[u8] = b"authorization:";
+    let text = text.trim_ascii();
+    if text.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        // No header can hold it.
+        let near = Malformed::Near(NearMiss::LineBreak);
+        return Err(AuthenticationError::Malformed(near));
+    }
+    let starts = |start: &[u8]| {
+        let head = text.get(..start.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(start))
+    };
+    let is_field = starts(FIELD);
+    let value = match is_field {
+        true => text.get(FIELD.len()..).unwrap_or_default(),
+        false => text,
+    };
+    let names_scheme = starts(SCHEME) && text.get(SCHEME.len()).is_none_or(u8::is_ascii_whitespace);
+    match (is_field || names_scheme, text.is_empty()) {
+        (true, _) => credential(value),
+        (false, true) => Err(AuthenticationError::Missing),
+        (false, false) => Ok(text),
+    }
+}
+
 /// Finds the one token of a request, in the places that its route allows.
 ///
 /// # Errors
 /// There is none, there are several, or what is there is no bearer credential.
-pub(super) fn token<'a>(
+fn token<'a>(
     headers: &'a HeaderMap,
     uri: &'a Uri,
     places: &[TokenPlace],
@@ -74,7 +116,7 @@ fn at(
             let own = pairs.filter(|(field, _)| {
                 form::unescaped(field, true).is_some_and(|field| field == **name)
             });
-            let malformed = AuthenticationError::Malformed(Malformed::Trailing);
+            let malformed = AuthenticationError::Malformed(Malformed::Near(NearMiss::Trailing));
             let values =
                 own.map(|(_, value)| form::unescaped(value, true).ok_or_else(|| malformed.clone()));
             let values = values.map(|value| value.map(String::into_bytes));
@@ -100,9 +142,9 @@ fn at(
     };
     match (values.pop(), values.is_empty()) {
         (Some(_), false) => Err(AuthenticationError::Ambiguous),
-        (Some(token), true) if token.is_empty() => {
-            Err(AuthenticationError::Malformed(Malformed::Empty))
-        }
+        (Some(token), true) if token.is_empty() => Err(AuthenticationError::Malformed(
+            Malformed::Near(NearMiss::Empty),
+        )),
         (token, _) => Ok(token),
     }
 }
@@ -172,7 +214,8 @@ fn credential(value: &[u8]) -> Result<&[u8], AuthenticationError> {
             return Err(AuthenticationError::Ambiguous);
         }
         let bare_token = scheme.starts_with(b"eyJ") && scheme.contains(&b'.');
-        return Err(AuthenticationError::SchemeUnsupported { bare_token });
+        let near = bare_token.then_some(NearMiss::BareToken);
+        return Err(AuthenticationError::SchemeUnsupported(near));
     }
     let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
     let token = rest.get(spaces..).unwrap_or_default();
@@ -180,9 +223,9 @@ fn credential(value: &[u8]) -> Result<&[u8], AuthenticationError> {
         return Err(AuthenticationError::Ambiguous);
     }
     let malformed = match (token.is_empty(), spaces) {
-        (true, _) => Malformed::Empty,
+        (true, _) => Malformed::Near(NearMiss::Empty),
         // A tab, or another separator that is not a space.
-        (false, 0) => Malformed::Trailing,
+        (false, 0) => Malformed::Near(NearMiss::Trailing),
         (false, _) => return Ok(token),
     };
     Err(AuthenticationError::Malformed(malformed))
@@ -200,14 +243,14 @@ fn another_bearer(rest: &[u8]) -> bool {
 
 /// What a text that is no token looks like. Asked only once it was found to be none: a good token
 /// does not pay for it.
-pub(super) fn near_miss(token: &[u8]) -> Option<Malformed> {
+pub(super) fn near_miss(token: &[u8]) -> Option<NearMiss> {
     let has = |needle: &[u8]| {
         token
             .windows(needle.len())
             .any(|window| window.eq_ignore_ascii_case(needle))
     };
     if token.eq_ignore_ascii_case(SCHEME) {
-        return Some(Malformed::Empty);
+        return Some(NearMiss::Empty);
     }
     if token
         .get(..SCHEME.len())
@@ -216,7 +259,7 @@ pub(super) fn near_miss(token: &[u8]) -> Option<Malformed> {
             .get(SCHEME.len())
             .is_some_and(|byte| matches!(byte, b' ' | b':'))
     {
-        return Some(Malformed::BearerTwice);
+        return Some(NearMiss::BearerTwice);
     }
     let word = |word: &[u8]| token.eq_ignore_ascii_case(word);
     if [
@@ -232,17 +275,21 @@ pub(super) fn near_miss(token: &[u8]) -> Option<Malformed> {
     .any(word)
         || matches!(token.first(), Some(b'$' | b'<' | b'{' | b'%'))
     {
-        return Some(Malformed::Placeholder);
+        return Some(NearMiss::Placeholder);
     }
     let quote = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b'"' | b'\'' | b'`'));
     if quote(token.first()) || quote(token.last()) {
-        return Some(Malformed::Quoted);
+        return Some(NearMiss::Quoted);
     }
     if has(b"%0a") || has(b"%0d") || has(b"\\n") || has(b"\\r") {
-        return Some(Malformed::LineBreak);
+        return Some(NearMiss::LineBreak);
+    }
+    let escape = |window: &[u8]| matches!(window, [b'%', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+    if token.windows(3).any(escape) {
+        return Some(NearMiss::UrlEscaped);
     }
     let blank = |byte: &u8| !byte.is_ascii_graphic();
-    token.iter().any(blank).then_some(Malformed::Trailing)
+    token.iter().any(blank).then_some(NearMiss::Trailing)
 }
 
 #[cfg(test)]
@@ -253,7 +300,7 @@ mod tests {
     #[test]
     fn one_header() {
         let malformed = |how| Err(AuthenticationError::Malformed(how));
-        let other = |bare_token| Err(SchemeUnsupported { bare_token });
+        let other = |bare_token| Err(SchemeUnsupported(bare_token));
         type Extracted<'a> = Result<&'a [u8], AuthenticationError>;
         let cases: &[(&[u8], Extracted<'_>)] = &[
             (b"Bearer a.b.c", Ok(b"a.b.c")),
@@ -261,15 +308,21 @@ mod tests {
             (b"Bearer a.b.c ", Ok(b"a.b.c")),
             (b"", Err(Missing)),
             (b"   ", Err(Missing)),
-            (b"Bearer", malformed(Malformed::Empty)),
-            (b"Bearer ", malformed(Malformed::Empty)),
-            (b"Bearer\ta.b.c", malformed(Malformed::Trailing)),
+            (b"Bearer", malformed(Malformed::Near(NearMiss::Empty))),
+            (b"Bearer ", malformed(Malformed::Near(NearMiss::Empty))),
+            (
+                b"Bearer\ta.b.c",
+                malformed(Malformed::Near(NearMiss::Trailing)),
+            ),
             (b"Bearer a.b.c, Basic eA==", Err(Ambiguous)),
             (b"Basic eA==, Bearer a.b.c", Err(Ambiguous)),
-            (b"Basic eA==", other(false)),
-            (b"Digest username=\"a\", realm=\"b\"", other(false)),
-            (b"Bearerx a", other(false)),
-            (b"eyJhbGciOiJub25lIn0.e30.", other(true)),
+            (b"Basic eA==", other(None)),
+            (b"Digest username=\"a\", realm=\"b\"", other(None)),
+            (b"Bearerx a", other(None)),
+            (
+                b"eyJhbGciOiJub25lIn0.e30.",
+                other(Some(NearMiss::BareToken)),
+            ),
         ];
         for (value, expected) in cases {
             let shown = String::from_utf8_lossy(value);
@@ -278,21 +331,42 @@ mod tests {
     }
 
     #[test]
+    fn pasted_texts() {
+        let near = |near| Err(AuthenticationError::Malformed(Malformed::Near(near)));
+        type Extracted<'a> = Result<&'a [u8], AuthenticationError>;
+        let cases: &[(&[u8], Extracted<'_>)] = &[
+            (b"a.b.c", Ok(b"a.b.c")),
+            (b" a.b.c\n", Ok(b"a.b.c")),
+            (b"Bearer a.b.c", Ok(b"a.b.c")),
+            (b"Authorization: Bearer a.b.c\r\n", Ok(b"a.b.c")),
+            (b"authorization: Basic eA==", Err(SchemeUnsupported(None))),
+            (b"Bearer Bearer a.b.c", Ok(b"Bearer a.b.c")),
+            (b"bearer", near(NearMiss::Empty)),
+            (b"a.b\n.c", near(NearMiss::LineBreak)),
+            (b"  ", Err(Missing)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(pasted(text), *expected, "{}", String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
     fn near_misses() {
-        let cases: &[(&[u8], Option<Malformed>)] = &[
+        let cases: &[(&[u8], Option<NearMiss>)] = &[
             (b"a.b.c", None),
-            (b"Bearer", Some(Malformed::Empty)),
-            (b"undefined", Some(Malformed::Placeholder)),
-            (b"$TOKEN", Some(Malformed::Placeholder)),
-            (b"<your token>", Some(Malformed::Placeholder)),
-            (b"a.b.c d", Some(Malformed::Trailing)),
-            (b"a.b.c\xff", Some(Malformed::Trailing)),
-            (b"Bearer a.b.c", Some(Malformed::BearerTwice)),
-            (b"bearer: a.b.c", Some(Malformed::BearerTwice)),
-            (b"\"a.b.c\"", Some(Malformed::Quoted)),
-            (b"'a.b.c'", Some(Malformed::Quoted)),
-            (b"a.b.c\\n", Some(Malformed::LineBreak)),
-            (b"a.b.c%0A", Some(Malformed::LineBreak)),
+            (b"Bearer", Some(NearMiss::Empty)),
+            (b"undefined", Some(NearMiss::Placeholder)),
+            (b"$TOKEN", Some(NearMiss::Placeholder)),
+            (b"<your token>", Some(NearMiss::Placeholder)),
+            (b"a.b.c d", Some(NearMiss::Trailing)),
+            (b"a.b.c\xff", Some(NearMiss::Trailing)),
+            (b"Bearer a.b.c", Some(NearMiss::BearerTwice)),
+            (b"bearer: a.b.c", Some(NearMiss::BearerTwice)),
+            (b"\"a.b.c\"", Some(NearMiss::Quoted)),
+            (b"'a.b.c'", Some(NearMiss::Quoted)),
+            (b"a.b.c\\n", Some(NearMiss::LineBreak)),
+            (b"a%2Eb%2Ec", Some(NearMiss::UrlEscaped)),
+            (b"a.b.c%0A", Some(NearMiss::LineBreak)),
         ];
         for (token, expected) in cases {
             let shown = String::from_utf8_lossy(token);

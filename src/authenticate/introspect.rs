@@ -22,7 +22,7 @@ use crate::oauth::json::Members;
 use crate::policy::{Issuer, IssuerId, Route};
 use crate::revocation::fingerprint;
 use crate::secret::Secret;
-use crate::verdict::Trace;
+use crate::verdict::NearMiss;
 
 /// Questions that may wait for control.
 const QUEUE_MAX: usize = 16_384;
@@ -159,10 +159,9 @@ pub(super) async fn judge(
         return Err(refused(AuthenticationError::Inactive));
     };
     let principal = Principal::new(id, verified);
-    let trace = &mut Trace::off();
     check_answer(principal.verified(), issuer)
-        .and_then(|()| claims::check(principal.verified(), issuer, trust, ask.now, trace))
-        .and_then(|()| super::check_revocation(&principal, issuer, ask, trace))
+        .and_then(|()| claims::check(principal.verified(), issuer, trust, ask.now))
+        .and_then(|()| super::check_revocation(&principal, issuer, ask))
         .map_err(|error| Refused {
             principal: Some(principal.clone()),
             ..refused(error)
@@ -179,9 +178,11 @@ fn check_form(token: &[u8]) -> Result<(), AuthenticationError> {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
     });
     match extract::near_miss(token) {
-        Some(near) => Err(AuthenticationError::Malformed(near)),
+        Some(near) => Err(AuthenticationError::Malformed(Malformed::Near(near))),
         None if well_formed => Ok(()),
-        None => Err(AuthenticationError::Malformed(Malformed::Trailing)),
+        None => Err(AuthenticationError::Malformed(Malformed::Near(
+            NearMiss::Trailing,
+        ))),
     }
 }
 
@@ -221,7 +222,7 @@ fn check_answer(token: &Verified, issuer: &Issuer) -> Result<(), AuthenticationE
             .any(|known| kind.eq_ignore_ascii_case(known))
     };
     if text("token_type").is_some_and(|kind| !bearer(kind)) {
-        return Err(AuthenticationError::TypeNotAllowed { id_token: false });
+        return Err(AuthenticationError::TypeNotAllowed(None));
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::error::{AuthenticationError, Malformed};
 use crate::oauth::json::Members;
 use crate::oauth::{Algorithm, Json};
+use crate::verdict::NearMiss;
 
 /// A token taken apart. Nothing in it is verified.
 #[derive(Debug)]
@@ -28,7 +29,9 @@ pub(super) struct Jws<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Alg {
     Known(Algorithm),
-    /// `none` in any case, or a name that no key here can have.
+    /// `none` in any case.
+    Unsigned,
+    /// A name that no key here can have.
     Other,
 }
 
@@ -36,7 +39,7 @@ impl Alg {
     pub(super) const fn known(self) -> Option<Algorithm> {
         match self {
             Self::Known(alg) => Some(alg),
-            Self::Other => None,
+            Self::Unsigned | Self::Other => None,
         }
     }
 }
@@ -59,19 +62,19 @@ pub(super) fn parse(token: &[u8]) -> Result<Jws<'_>, AuthenticationError> {
 
     let header = object(header, "header")?;
     let alg = match header.get("alg") {
-        Some(Json::Text(name)) => Algorithm::parse(name).map_or_else(
-            || (Alg::Other, name.eq_ignore_ascii_case("none")),
-            |alg| (Alg::Known(alg), false),
-        ),
+        Some(Json::Text(name)) => match Algorithm::parse(name) {
+            Some(alg) => Alg::Known(alg),
+            None if name.eq_ignore_ascii_case("none") => Alg::Unsigned,
+            None => Alg::Other,
+        },
         _ => return Err(malformed(Malformed::Part("header"))),
     };
-    let (alg, unsigned) = alg;
     let payload = object(payload, "payload")?;
     let signature = URL_SAFE_NO_PAD
         .decode(signature)
-        .map_err(|_| malformed(Malformed::Part("signature")))?;
-    if signature.is_empty() && !unsigned {
-        return Err(malformed(Malformed::Cut));
+        .map_err(|_| malformed(bad_signature(signature)))?;
+    if signature.is_empty() && alg != Alg::Unsigned {
+        return Err(malformed(Malformed::Near(NearMiss::Cut)));
     }
     if header.get("crit").is_some() {
         return Err(AuthenticationError::CriticalHeader);
@@ -84,6 +87,15 @@ pub(super) fn parse(token: &[u8]) -> Result<Jws<'_>, AuthenticationError> {
         signing_input,
         signature,
     })
+}
+
+/// Characters of base64url that are no whole number of bytes are the beginning of a signature.
+fn bad_signature(part: &[u8]) -> Malformed {
+    let is_base64url = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    match part.iter().all(is_base64url) {
+        true => Malformed::Near(NearMiss::CutInSignature),
+        false => Malformed::Part("signature"),
+    }
 }
 
 fn object(part: &[u8], name: &'static str) -> Result<Members, AuthenticationError> {
@@ -104,9 +116,9 @@ fn optional_text(header: &Members, name: &str) -> Result<Option<Box<str>>, Authe
 
 fn wrong_parts(token: &[u8]) -> Malformed {
     match token.iter().filter(|byte| **byte == b'.').count() {
-        0 => Malformed::Opaque,
-        1 => Malformed::Cut,
-        4 => Malformed::Encrypted,
+        0 => Malformed::Near(NearMiss::Opaque),
+        1 => Malformed::Near(NearMiss::Cut),
+        4 => Malformed::Near(NearMiss::Encrypted),
         _ => Malformed::Parts,
     }
 }
@@ -130,10 +142,22 @@ mod tests {
         let malformed = |how| Some(AuthenticationError::Malformed(how));
         for (token, expected) in [
             (format!("{header}.{body}.AA"), None),
-            (format!("{header}.{body}."), malformed(Malformed::Cut)),
-            (format!("{header}.{body}"), malformed(Malformed::Cut)),
-            ("opaque".to_owned(), malformed(Malformed::Opaque)),
-            ("a.b.c.d.e".to_owned(), malformed(Malformed::Encrypted)),
+            (
+                format!("{header}.{body}."),
+                malformed(Malformed::Near(NearMiss::Cut)),
+            ),
+            (
+                format!("{header}.{body}"),
+                malformed(Malformed::Near(NearMiss::Cut)),
+            ),
+            (
+                "opaque".to_owned(),
+                malformed(Malformed::Near(NearMiss::Opaque)),
+            ),
+            (
+                "a.b.c.d.e".to_owned(),
+                malformed(Malformed::Near(NearMiss::Encrypted)),
+            ),
             ("a.b.c.d".to_owned(), malformed(Malformed::Parts)),
             (format!(".{body}.AA"), malformed(Malformed::Part("header"))),
             (
@@ -147,7 +171,7 @@ mod tests {
             ),
             (
                 format!("{header}.{body}.AB"),
-                malformed(Malformed::Part("signature")),
+                malformed(Malformed::Near(NearMiss::CutInSignature)),
             ),
             (
                 format!("{header}.{body}.A+/A"),
@@ -211,7 +235,7 @@ mod tests {
                 encoded(&format!(r#"{{"alg":"{name}"}}"#)),
                 encoded("{}")
             );
-            assert_eq!(parse(token.as_bytes()).expect("a form").alg, Alg::Other);
+            assert_eq!(parse(token.as_bytes()).expect("a form").alg, Alg::Unsigned);
         }
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod extract;
 mod introspect;
 mod jws;
 mod life;
+mod near;
 mod principal;
 mod statement;
 mod verify;
@@ -27,10 +28,10 @@ use crate::keys::KeyRequests;
 use crate::oauth::Algorithm;
 use crate::policy::{Access, Issuer, Policy, Route};
 use crate::revocation::{Revocation, Revocations, Revoked};
-use crate::verdict::{Step, Trace};
 
 pub(crate) use cache::{CacheLimits, TokenCache, TokenDigest};
-pub(crate) use error::{AuthenticationError, IssuerNearMiss, Malformed, Refused};
+pub(crate) use error::{AuthenticationError, Malformed, Refused};
+pub(crate) use extract::found;
 pub(crate) use introspect::{
     Introspection, IntrospectionRequest, IntrospectionRequests, issuer_for as introspected_by,
 };
@@ -49,11 +50,22 @@ pub(crate) struct Ask<'a> {
     pub(crate) token_bytes_max: usize,
 }
 
+/// Where a credential is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Credential<'a> {
+    /// In a request, where its route allows it.
+    Of {
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+    },
+    /// Apart from one: a token, or a whole `Authorization` field, as somebody pasted it.
+    Pasted(&'a [u8]),
+}
+
 /// A request as this stage sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credentialed<'a> {
-    pub(crate) uri: &'a Uri,
-    pub(crate) headers: &'a HeaderMap,
+    pub(crate) credential: Credential<'a>,
     pub(crate) token_bytes_max: usize,
     pub(crate) route: &'a Route,
     pub(crate) now: UnixTime,
@@ -138,7 +150,7 @@ impl Authenticator {
         if matches!(request.route.access, Access::Open) {
             return Ok(Caller::Anonymous);
         }
-        let found = extract::token(request.headers, request.uri, &request.route.token_from)?;
+        let found = found(request.credential, request.route)?;
         let token = &*found;
         let ask = self.ask(&request, policy, token);
         if let Some(id) = introspect::issuer_for(request.route, token) {
@@ -146,14 +158,14 @@ impl Authenticator {
             let judged = introspect::judge(&ask, who, &self.cache, &self.introspections, notes);
             return judged.await.map(Caller::Authenticated);
         }
-        let first = judge(&ask, Some(&self.cache), notes, &mut Trace::off());
+        let first = judge(&ask, Some(&self.cache), notes);
         match &first {
             Err(refused) if refused.lacks_a_key() => self.ask_for_key(refused, policy).await,
             _ => return first.map(Caller::Authenticated),
         }
         let mut second = Notes::default();
         let ask = self.ask(&request, policy, token);
-        let answer = judge(&ask, Some(&self.cache), &mut second, &mut Trace::off());
+        let answer = judge(&ask, Some(&self.cache), &mut second);
         // How the cache answered is what it knew before the wait.
         notes.verified_in = second.verified_in;
         answer.map(Caller::Authenticated)
@@ -192,19 +204,12 @@ pub(crate) fn judge(
     ask: &Ask<'_>,
     cache: Option<&TokenCache>,
     notes: &mut Notes,
-    trace: &mut Trace,
 ) -> Result<Principal, Refused> {
-    let held = verify::verify(ask, cache, notes, trace)?;
+    let held = verify::verify(ask, cache, notes)?;
     let principal = Principal::new(held.id, held.token);
-    claims::check(
-        principal.verified(),
-        held.issuer,
-        held.trust,
-        ask.now,
-        trace,
-    )
-    .and_then(|()| check_revocation(&principal, held.issuer, ask, trace))
-    .map_err(|error| principal.refused(error))?;
+    claims::check(principal.verified(), held.issuer, held.trust, ask.now)
+        .and_then(|()| check_revocation(&principal, held.issuer, ask))
+        .map_err(|error| principal.refused(error))?;
     Ok(principal)
 }
 
@@ -213,7 +218,6 @@ fn check_revocation(
     principal: &Principal,
     issuer: &Issuer,
     ask: &Ask<'_>,
-    trace: &mut Trace,
 ) -> Result<(), AuthenticationError> {
     let revocations = ask.revocations;
     if ask.route.revocations_required && !revocations.is_whole(ask.now) {
@@ -222,7 +226,6 @@ fn check_revocation(
     if let Some(revoked) = principal.verified().revoked(&issuer.issuer, revocations) {
         return Err(AuthenticationError::Revoked(revoked));
     }
-    trace.pass(Step::Revocation, || "nobody has revoked it".to_owned());
     Ok(())
 }
 

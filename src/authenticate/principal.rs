@@ -196,6 +196,17 @@ impl Principal {
         self.verified.signed.as_ref()?.kid.as_deref()
     }
 
+    /// As the token's header has it; `None` for an opaque token, too.
+    pub(crate) fn typ(&self) -> Option<&str> {
+        self.verified.signed.as_ref()?.typ.as_deref()
+    }
+
+    /// `iat`, `nbf` and `exp`; `None` where one of them is no time.
+    pub(crate) fn times(&self) -> Option<[Option<UnixTime>; 3]> {
+        let times = self.verified.times.ok()?;
+        Some([times.iat, times.nbf, times.exp])
+    }
+
     pub(crate) fn subject(&self) -> Option<&str> {
         self.verified.text("sub")
     }

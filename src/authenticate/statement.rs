@@ -12,7 +12,6 @@ use super::{Authenticator, Notes, claims, jws, verify};
 use crate::clock::UnixTime;
 use crate::oauth::Json;
 use crate::policy::{Issuer, IssuerId, Policy, Trust, strip_application};
-use crate::verdict::Trace;
 
 /// Claims that a known issuer signed.
 #[derive(Clone, Debug)]
@@ -113,7 +112,7 @@ impl Authenticator {
             .times
             .map_or([None; 2], |times| [times.nbf, times.iat]);
         let then = begins.into_iter().flatten().fold(now, UnixTime::max);
-        claims::check(verified, issuer, &trust, then, &mut Trace::off())?;
+        claims::check(verified, issuer, &trust, then)?;
         match verified.revoked(&issuer.issuer, &self.revocations) {
             Some(revoked) => Err(AuthenticationError::Revoked(revoked)),
             None => Ok(()),

@@ -9,25 +9,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::cache::{TokenCache, TokenDigest};
-use super::error::{AuthenticationError, IssuerNearMiss, Malformed, Refused};
-use super::jws::{self, Jws};
+use super::error::{AuthenticationError, Malformed, Refused};
+use super::jws::{self, Alg, Jws};
 use super::principal::{Signed, Verified};
 use super::{Ask, CacheUse, Notes};
-use super::{claims, extract};
+use super::{claims, extract, near};
 use crate::clock::UnixTime;
 use crate::keys::{Lookup, Verifier};
 use crate::oauth::{Algorithm, Json};
 use crate::policy::{Issuer, IssuerId, Policy, Trust, TrustedIssuer};
-use crate::verdict::{Step, Trace};
+use crate::verdict::NearMiss;
 
 /// An entry outlives its token by this much, so that a client that loops on an expired token
 /// stays cheap.
 const KEEP_AFTER_EXPIRY: Duration = Duration::from_secs(300);
 /// The longest that an entry is kept, for tokens that live longer than anybody watches.
 const KEEP_MAX: Duration = Duration::from_secs(86_400);
-
-/// Issuers that are asked whether a `kid` is theirs.
-const OWNERS_ASKED_MAX: usize = 64;
 
 /// A verified token with the issuer that this route trusts for it.
 #[derive(Debug)]
@@ -46,7 +43,6 @@ pub(super) fn verify<'a>(
     ask: &Ask<'a>,
     cache: Option<&TokenCache>,
     notes: &mut Notes,
-    trace: &mut Trace,
 ) -> Result<Holds<'a>, Refused> {
     let size = ask.token.len();
     let limit = ask.token_bytes_max;
@@ -54,7 +50,7 @@ pub(super) fn verify<'a>(
         return Err(AuthenticationError::TooLarge { size, limit }.into());
     }
     let Some(cache) = cache else {
-        let token = anew(ask, notes, trace).map_err(|failure| failure.refused)?;
+        let token = anew(ask, notes).map_err(|failure| failure.refused)?;
         return resolve(ask, token);
     };
     let digest = TokenDigest::of(ask.token);
@@ -62,18 +58,6 @@ pub(super) fn verify<'a>(
         let held = resolve(ask, token)?;
         if key_still_signs(ask.policy, held.id, &held.token)? {
             notes.cache = CacheUse::Hit;
-            trace.pass(Step::Format, || {
-                "three parts of base64url, two JSON objects".to_owned()
-            });
-            trace.pass(Step::Signature, || {
-                format!(
-                    "verified before with a key that still stands ({})",
-                    held.token
-                        .signed
-                        .as_ref()
-                        .map_or("", |signed| signed.alg.name())
-                )
-            });
             return Ok(held);
         }
         cache.forget(&digest);
@@ -87,14 +71,14 @@ pub(super) fn verify<'a>(
             issuer: Some(bad.issuer),
             alg: Some(bad.alg),
             kid: bad.kid,
-            ..AuthenticationError::SignatureInvalid.into()
+            ..AuthenticationError::SignatureInvalid(bad.near).into()
         });
     } else {
         notes.cache = CacheUse::Miss;
     }
     let mut own = None;
     let shared = cache.verified(digest, || {
-        anew(ask, notes, trace).map_err(|failure| {
+        anew(ask, notes).map_err(|failure| {
             own = Some((failure.refused, failure.keys));
         })
     });
@@ -108,14 +92,14 @@ pub(super) fn verify<'a>(
         }
         // Another request was first, and its refusal is not ours: it may have had another route or
         // an older policy.
-        (None, None) => anew(ask, notes, trace).map_err(|failure| failure.refused)?,
+        (None, None) => anew(ask, notes).map_err(|failure| failure.refused)?,
     };
     let held = resolve(ask, token)?;
     // What another request verified was verified by its policy.
     if key_still_signs(ask.policy, held.id, &held.token)? {
         return Ok(held);
     }
-    let token = anew(ask, notes, trace).map_err(|failure| failure.refused)?;
+    let token = anew(ask, notes).map_err(|failure| failure.refused)?;
     resolve(ask, token)
 }
 
@@ -128,7 +112,7 @@ fn resolve<'a>(ask: &Ask<'a>, token: Arc<Verified>) -> Result<Holds<'a>, Refused
         return Err(refused_signed(
             id,
             &token,
-            AuthenticationError::AlgNotAllowed,
+            AuthenticationError::AlgNotAllowed(None),
         ));
     }
     Ok(Holds {
@@ -198,29 +182,18 @@ impl From<Refused> for Failure {
 }
 
 /// Takes the token apart and checks its signature.
-fn anew(ask: &Ask<'_>, notes: &mut Notes, trace: &mut Trace) -> Result<Arc<Verified>, Failure> {
+fn anew(ask: &Ask<'_>, notes: &mut Notes) -> Result<Arc<Verified>, Failure> {
     let jws = jws::parse(ask.token).map_err(|error| {
         Refused::from(match (&error, extract::near_miss(ask.token)) {
-            (AuthenticationError::Malformed(_), Some(near)) => AuthenticationError::Malformed(near),
+            (AuthenticationError::Malformed(_), Some(near)) => {
+                AuthenticationError::Malformed(Malformed::Near(near))
+            }
             _ => error,
         })
     })?;
-    trace.pass(Step::Format, || {
-        "three parts of base64url, two JSON objects".to_owned()
-    });
     let iss = issuer_of(&jws).map_err(Refused::from)?;
     let (id, issuer, _) = trusted(ask, &iss)?;
-    trace.pass(Step::Issuer, || {
-        format!("the issuer is {}, `{}`", issuer.issuer, issuer.name)
-    });
     let verified = signed_by(ask.policy, (id, issuer), jws, iss, ask.now, notes)?;
-    trace.pass(Step::Signature, || {
-        let alg = verified.signed.as_ref().map(|signed| signed.alg);
-        format!(
-            "a key of the issuer signed it ({})",
-            alg.map_or("", Algorithm::name)
-        )
-    });
     Ok(Arc::new(verified))
 }
 
@@ -253,16 +226,22 @@ pub(super) fn signed_by(
         .alg
         .known()
         .filter(|alg| issuer.algorithms.contains(*alg));
-    let alg = alg.ok_or_else(|| refused(AuthenticationError::AlgNotAllowed))?;
+    let alg = alg.ok_or_else(|| {
+        let near = near::algorithm(&jws.payload, jws.alg == Alg::Unsigned);
+        refused(AuthenticationError::AlgNotAllowed(near))
+    })?;
     let published = policy.issuer(id).map(TrustedIssuer::keys);
     let keys = published.as_ref().and_then(|keys| keys.set.as_ref());
     let keys = keys.ok_or_else(|| refused(AuthenticationError::KeysUnavailable))?;
     let verifier = match keys.find(jws.kid.as_deref(), alg) {
         Lookup::Found(verifier) => verifier,
-        Lookup::AlgorithmMismatch => return Err(refused(AuthenticationError::AlgNotAllowed).into()),
+        Lookup::AlgorithmMismatch => {
+            return Err(refused(AuthenticationError::AlgNotAllowed(None)).into());
+        }
         Lookup::Unknown => {
-            let belongs_to = owner_of_kid(policy, id, jws.kid.as_deref());
-            return Err(refused(AuthenticationError::KeyUnknown { belongs_to }).into());
+            let near = published.as_ref();
+            let near = near.and_then(|keys| near::key(policy, id, keys, jws.kid.as_deref()));
+            return Err(refused(AuthenticationError::KeyUnknown(near)).into());
         }
     };
     let started = Instant::now();
@@ -270,7 +249,9 @@ pub(super) fn signed_by(
     notes.verified_in = Some((alg, started.elapsed()));
     if !holds {
         return Err(Failure {
-            refused: refused(AuthenticationError::SignatureInvalid),
+            refused: refused(AuthenticationError::SignatureInvalid(
+                (!verifier.fits(&jws.signature)).then_some(NearMiss::SignatureCut),
+            )),
             keys: Some(keys.generation()),
         });
     }
@@ -327,48 +308,12 @@ fn trusted<'a>(ask: &Ask<'a>, iss: &str) -> Result<(IssuerId, &'a Issuer, &'a Tr
     });
     found.ok_or_else(|| {
         let near = match id {
-            Some(_) => Some(IssuerNearMiss::OtherRoute),
-            None => near_miss(ask, iss),
+            Some(_) => Some(NearMiss::IssuerOtherRoute),
+            None => near::issuer(ask, iss),
         };
         Refused {
             issuer: id,
             ..AuthenticationError::IssuerUntrusted(near).into()
         }
     })
-}
-
-/// Compares with the issuers that the route trusts; the token's own text goes nowhere.
-fn near_miss(ask: &Ask<'_>, iss: &str) -> Option<IssuerNearMiss> {
-    let slashless = |text: &'_ str| text.strip_suffix('/').unwrap_or(text).to_owned();
-    let schemeless = |text: &str| {
-        text.strip_prefix("https://")
-            .or_else(|| text.strip_prefix("http://"))
-            .map(slashless)
-    };
-    ask.route.trusts().iter().find_map(|trust| {
-        let configured = &*ask.policy.issuer(trust.issuer)?.rules.issuer;
-        if slashless(configured) == slashless(iss) {
-            Some(IssuerNearMiss::TrailingSlash(trust.issuer))
-        } else if schemeless(configured).is_some() && schemeless(configured) == schemeless(iss) {
-            Some(IssuerNearMiss::Scheme(trust.issuer))
-        } else {
-            None
-        }
-    })
-}
-
-/// Another configured issuer that publishes this `kid`, among the first so many: whoever makes
-/// tokens up must not be able to make each cost a walk over thousands of issuers.
-fn owner_of_kid(policy: &Policy, not: IssuerId, kid: Option<&str>) -> Option<IssuerId> {
-    let kid = kid?;
-    policy
-        .issuers()
-        .iter()
-        .enumerate()
-        .take(OWNERS_ASKED_MAX)
-        .find_map(|(index, issuer)| {
-            let id = IssuerId(index);
-            let owns = id != not && issuer.keys().set.as_ref()?.has_kid(kid);
-            owns.then_some(id)
-        })
 }

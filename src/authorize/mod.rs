@@ -9,14 +9,27 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::authenticate::{Caller, Principal};
-use crate::oauth::Json;
-use crate::policy::{CertificateRule, ClaimRule, Issuer, Policy, Requirement};
-use crate::verdict::{Reason, Step, Trace};
+use crate::oauth::{Json, Scopes};
+use crate::policy::{CertificateRule, ClaimRule, Issuer, Policy, Requirement, Route};
+use crate::verdict::{NearMiss, Reason};
 
 pub(crate) use permit::Permit;
 
 /// The certificate that a token is bound to (RFC 8705 section 3.1).
 const BOUND_TO: &str = "/cnf/x5t#S256";
+
+/// Claims in which providers put what others call scopes.
+const SCOPE_CLAIMS: [&str; 7] = [
+    "scope",
+    "scp",
+    "scopes",
+    "permissions",
+    "roles",
+    "groups",
+    "/realm_access/roles",
+];
+/// Scopes that are looked at to find out what was meant.
+const SCOPES_MAX: usize = 256;
 
 /// What the caller's token lacks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +38,7 @@ pub(crate) enum AuthorizationError {
     ScopeMissing {
         /// Every one of `scopes_all` that is missing; empty if one of `scopes_any` is wanted.
         missing: Vec<Box<str>>,
+        near: Option<NearMiss>,
     },
     #[error("claim {claim} not allowed")]
     ClaimNotAllowed { claim: Box<str> },
@@ -64,7 +78,6 @@ pub(crate) fn authorize(
     requirement: &Requirement,
     policy: &Policy,
     certificate: ClientCertificate<'_>,
-    trace: &mut Trace,
 ) -> Result<Permit, AuthorizationError> {
     if let Caller::Authenticated(principal) = &caller {
         let issuer = policy
@@ -74,12 +87,14 @@ pub(crate) fn authorize(
         check_scopes(principal, issuer, requirement)?;
         check_claims(principal, &requirement.claims)?;
         check_certificate(principal, &requirement.certificate, certificate)?;
-        trace.pass(Step::Scope, || match &*requirement.scopes_all {
-            [] => "no scope is required".to_owned(),
-            scopes => format!("the scopes are there: {}", scopes.join(" ")),
-        });
     }
     Ok(Permit::new(caller))
+}
+
+/// A request that would have been refused, on a route that only reports: it passes, and nobody calls.
+/// `None` on every other route.
+pub(crate) fn only_reported(route: &Route) -> Option<Permit> {
+    route.report_only.then(|| Permit::new(Caller::Anonymous))
 }
 
 fn check_scopes(
@@ -90,9 +105,7 @@ fn check_scopes(
     if requirement.scopes_all.is_empty() && requirement.scopes_any.is_empty() {
         return Ok(());
     }
-    let scopes = issuer.map_or(crate::oauth::Scopes::Absent, |issuer| {
-        principal.scopes(issuer)
-    });
+    let scopes = issuer.map_or(Scopes::Absent, |issuer| principal.scopes(issuer));
     let missing: Vec<Box<str>> = requirement
         .scopes_all
         .iter()
@@ -107,8 +120,34 @@ fn check_scopes(
     if missing.is_empty() && any {
         Ok(())
     } else {
-        Err(AuthorizationError::ScopeMissing { missing })
+        let wanted = match &*missing {
+            [] => &requirement.scopes_any,
+            missing => missing,
+        };
+        let near = near_scope(principal, scopes, wanted);
+        Err(AuthorizationError::ScopeMissing { missing, near })
     }
+}
+
+/// Where a scope is that was not found.
+fn near_scope(principal: &Principal, scopes: Scopes<'_>, wanted: &[Box<str>]) -> Option<NearMiss> {
+    let is_wanted = |text: &str| wanted.iter().any(|scope| **scope == *text);
+    let joined = |text: &str| {
+        text.split([',', ';', '+', '\t', '\n', ' ', '|'])
+            .any(is_wanted)
+    };
+    if scopes.iter().take(SCOPES_MAX).any(joined) {
+        return Some(NearMiss::ScopeSeparator);
+    }
+    let cased = |text: &str| wanted.iter().any(|it| it.eq_ignore_ascii_case(text));
+    if scopes.iter().take(SCOPES_MAX).any(cased) {
+        return Some(NearMiss::ScopeCase);
+    }
+    let elsewhere = SCOPE_CLAIMS.iter().any(|name| {
+        let scopes = principal.claim(name).and_then(Scopes::from_claim);
+        scopes.is_some_and(|scopes| scopes.iter().take(SCOPES_MAX).any(is_wanted))
+    });
+    elsewhere.then_some(NearMiss::ScopeElsewhere)
 }
 
 fn check_certificate(

@@ -1,6 +1,6 @@
 //! Speaking to a running gateway's admin listener.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +34,18 @@ pub(super) struct AdminArguments {
     /// The file with the admin token, in place of the configuration's.
     #[arg(long, value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
+}
+
+impl AdminArguments {
+    /// Whether they say where the gateway is.
+    pub(super) const fn names_a_gateway(&self) -> bool {
+        self.admin.is_some()
+    }
+
+    /// The configuration's file.
+    pub(super) fn config(&self) -> &Path {
+        &self.config
+    }
 }
 
 /// A way to the admin API.
@@ -185,7 +197,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(Failure::internal)
 }
 
-fn read(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| {
         let message = format!(
             "the admin token {} cannot be read: {error}; is the gateway running?",

@@ -16,16 +16,18 @@ mod output;
 mod probe;
 mod reload;
 mod revoke;
+mod route;
 mod run;
 mod token;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::{self, Config};
 use crate::observe::log;
-use output::Failure;
+use output::{Code, Failure};
 
 /// Where the configuration is looked for when it is not named.
 const CONFIG: &str = "bearward.toml";
@@ -81,6 +83,9 @@ enum Command {
     /// Show the issuers of a running gateway: keys, ages, what went wrong.
     #[command(after_help = "Example: bearward issuers refresh main")]
     Issuers(issuers::IssuersArguments),
+    /// Say which route and rule match a request, and what they demand.
+    #[command(subcommand)]
+    Route(route::RouteCommand),
     /// Make keys for development.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -110,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Token(command) => token::token(&command),
         Command::Issuer(command) => probe::issuer(&command),
         Command::Issuers(arguments) => issuers::issuers(&arguments),
+        Command::Route(command) => route::route(&command),
         Command::Keys(command) => keys::keys(&command),
         Command::Reload(arguments) => reload::reload(&arguments),
         Command::Drain(arguments) => drain::drain(&arguments),
@@ -122,6 +128,12 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// The configuration of a file, or its faults.
+fn load(path: &Path) -> Result<Config, Failure> {
+    let (config, report) = config::load(path);
+    config.ok_or_else(|| Failure::new(Code::Configuration, report.pretty()))
 }
 
 /// What every command gives.

@@ -1,7 +1,7 @@
 //! What commands say, and how they fail.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -68,6 +68,40 @@ impl Failure {
             let _ = is_told.recv_timeout(REPORT_MAX);
         }
         code
+    }
+}
+
+/// Colours, where somebody looks: on a terminal, unless `NO_COLOR` is set (no-color.org).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paint(bool);
+
+impl Paint {
+    pub(super) fn of_stdout() -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
+        Self(!plain && std::io::stdout().is_terminal())
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        match self.0 {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+
+    pub(super) fn bold(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    pub(super) fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    pub(super) fn red(self, text: &str) -> String {
+        self.with("31", text)
+    }
+
+    pub(super) fn green(self, text: &str) -> String {
+        self.with("32", text)
     }
 }
 

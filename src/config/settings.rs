@@ -40,6 +40,10 @@ pub struct Config {
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) routes: Vec<Placement>,
     pub(crate) problem_pages: bool,
+    /// Whether clients may have their tokens checked.
+    pub(crate) token_check: bool,
+    /// Whether routes are published as protected resources (RFC 9728).
+    pub(crate) resource_metadata: bool,
     /// Whether holders may give their tokens up (RFC 7009).
     pub(crate) revoke_endpoint: bool,
     pub(crate) admin: AdminSettings,

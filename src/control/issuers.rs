@@ -147,6 +147,7 @@ fn one(
             _ => begun.map(|begun| Arc::clone(&begun.keys)),
         },
         checked_at: begun.map(|begun| begun.seen_at),
+        ..IssuerKeys::default()
     }));
     let mut kept = KeptIssuer {
         settings,
@@ -200,7 +201,7 @@ impl KeptIssuer {
     pub(crate) fn give(&self, keys: KeySet) {
         self.keys.publish(IssuerKeys {
             set: Some(Arc::new(keys)),
-            checked_at: None,
+            ..IssuerKeys::default()
         });
     }
 

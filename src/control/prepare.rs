@@ -22,7 +22,7 @@ use crate::listen::admission::Admission;
 use crate::listen::{Address, Inherited, Socket};
 use crate::observe::Names;
 use crate::observe::audit::AuditSettings;
-use crate::policy::{ListenerId, Placement, Policy, Route, RouteTable};
+use crate::policy::{ListenerId, Placement, Policy, Resources, Route, RouteTable};
 use crate::reject::{NamedLimits, Site};
 use crate::tls::Tls;
 use crate::tls::certificates::Certificates;
@@ -150,7 +150,14 @@ pub(crate) fn prepare(
     let names = around.names;
     let setup = Setup {
         endpoints: Endpoints::new(config.revoke_endpoint, &policy),
-        site: site(&public_url, config.realm.as_deref()),
+        site: Site {
+            resources: match config.resource_metadata {
+                true => Resources::new(&public_url, &policy),
+                false => Resources::default(),
+            },
+            ..site(&public_url, config.realm.as_deref())
+        },
+        token_check: config.token_check,
         reserved: reserved(&config),
         internal: config.internal_token.take().map(InternalTokens::new),
         problem_pages: config.problem_pages,
@@ -219,6 +226,7 @@ fn site(public_url: &str, realm: Option<&str>) -> Site {
         realm: realm
             .map_or_else(|| host.unwrap_or_default(), str::to_owned)
             .into(),
+        resources: Resources::default(),
     }
 }
 

@@ -4,9 +4,32 @@
 //! A revocation ends everything. The token's own expiry ends what has no end of its own: event streams
 //! and gRPC calls; an ordinary body that has begun is finished.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, Response};
 
+use crate::authenticate::Caller;
+use crate::authorize::Permit;
+use crate::clock::UnixTime;
+use crate::http::Body;
 use crate::http::headers::media_type;
+use crate::policy::Route;
+
+/// Seconds until the caller's token expires; 0 within the issuer's leeway.
+const EXPIRES_IN: HeaderName = HeaderName::from_static("bearward-token-expires-in");
+
+/// Says in a response how long the caller's token still lives, where the route does so: a client renews ahead
+/// of time instead of after a refusal.
+pub(super) fn tell(response: &mut Response<Body>, route: &Route, permit: &Permit, now: UnixTime) {
+    if !route.token_expires_in {
+        return;
+    }
+    let headers = response.headers_mut();
+    headers.remove(EXPIRES_IN);
+    if let Caller::Authenticated(principal) = permit.caller()
+        && let Some([_, _, Some(exp)]) = principal.times()
+    {
+        headers.insert(EXPIRES_IN, exp.since(now).as_secs().into());
+    }
+}
 
 /// What kind of body it is, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

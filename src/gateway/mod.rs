@@ -1,8 +1,10 @@
 //! The whole way of a request in one function, [`Gateway::answer`], and the handles that it needs.
 
+mod check;
 mod downstream;
 mod framing;
 mod lifetime;
+mod permit;
 mod rates;
 mod record;
 mod setup;
@@ -12,29 +14,27 @@ mod well_known;
 
 use std::sync::Arc;
 
-use http::header::ORIGIN;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use crate::authenticate::{Authenticator, Caller, Credentialed, Notes};
-use crate::authorize::{ClientCertificate, authorize};
+use crate::authenticate::Authenticator;
 use crate::clock::{Clock, UnixTime};
 use crate::forward::{self, Moved, Outgoing, Tunnel};
+use crate::http::Body;
 use crate::http::body::{BodyLimits, LimitedBody, drain};
 use crate::http::network::Origin;
-use crate::http::target::Target;
 use crate::http::upgrade::{self, Upgrade};
-use crate::http::{Body, cors};
 use crate::inbound::{self, Endpoint, Inbound, Received};
+use crate::limit::Buckets;
 use crate::observe::exchange::UpstreamNotes;
 use crate::observe::{Audit, Exchange};
 use crate::policy::{Requirement, Route};
 use crate::reject::{self, Rejection, Setting};
-use crate::verdict::Trace;
+pub(crate) use check::{CHECK_PEERS_MAX, CHECK_QUOTA, Question};
 pub(crate) use downstream::{Downstream, Front};
-use framing::{check_sizes, check_transfer_coding};
 use lifetime::StreamKind;
+use permit::Next;
 use record::Recorder;
 pub(crate) use setup::{Lane, Serving, Setup, SetupPlaces};
 use upgraded::Carried;
@@ -46,6 +46,8 @@ pub(crate) struct Gateway {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) inbound: Inbound,
+    /// How often clients have their tokens checked.
+    pub(crate) checks: Buckets,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -119,8 +121,10 @@ impl Gateway {
                 now,
                 method: &parts.method,
                 version: parts.version,
+                uri: &parts.uri,
                 headers: &parts.headers,
                 id: recorder.exchange.id(),
+                for_operator: false,
             };
             let mut response = reject::respond(&rejection, &setting);
             if let Some(route) = &progress.route {
@@ -246,7 +250,9 @@ impl Gateway {
                     return Err(recorder.ended(ended));
                 }
                 progress.tunnel = forwarded.tunnel;
-                Ok(forwarded.response)
+                let mut response = forwarded.response;
+                lifetime::tell(&mut response, route, &permit, progress.now);
+                Ok(response)
             }
             Err(not) => {
                 recorder.exchange.upstream = notes(None, started.elapsed(), not.retries);
@@ -281,113 +287,4 @@ impl Gateway {
         }
         Ok(answer)
     }
-
-    /// Everything before forwarding, in the order of the refusals: malformed 400, sizes, authority
-    /// 421, path 404, preflight, method 405, credentials.
-    async fn permit(
-        &self,
-        downstream: &Downstream,
-        serving: &Serving,
-        parts: &Parts,
-        body: &Incoming,
-        progress: &mut Progress,
-        recorder: &mut Recorder,
-    ) -> Result<Next, Rejection> {
-        let (setup, front) = (&serving.lane.setup, &serving.front);
-        check_sizes(parts, body, front)?;
-        check_transfer_coding(parts)?;
-        let target =
-            Target::check(&parts.method, &parts.uri, &parts.headers).map_err(Rejection::Target)?;
-        if let Some(redirect) = &front.redirect {
-            let whole = parts
-                .uri
-                .path_and_query()
-                .map_or("/", |whole| whole.as_str());
-            let answer = redirect.answer(&target.host, whole);
-            return answer
-                .map(Next::Answered)
-                .ok_or(Rejection::AuthorityUnknown);
-        }
-        let policy = &setup.policy;
-        let covered = downstream
-            .served
-            .as_ref()
-            .is_none_or(|served| served.covers(&target.host));
-        let own = well_known::is_own(target.path);
-        if !covered || !(own || policy.routes().serves_host(front.id, &target.host)) {
-            return Err(Rejection::AuthorityUnknown);
-        }
-        if own {
-            return match setup.endpoints.at(target.path) {
-                Some(endpoint) => Ok(Next::Inbound(endpoint)),
-                None => well_known::answer(parts, target.path, setup).map(Next::Answered),
-            };
-        }
-        let route = policy.routes().find(front.id, &target.host, target.path);
-        if target.encoded_slash && !route.is_some_and(|route| route.encoded_slashes) {
-            return Err(Rejection::EncodedSlash);
-        }
-        let route = route.ok_or(Rejection::RouteNotFound)?;
-        let route = Arc::clone(route);
-        progress.route = Some(Arc::clone(&route));
-        recorder.exchange.route = Some(setup.places.route(&route));
-        if let Some(cors) = &route.cors
-            && cors::is_preflight(&parts.method, &parts.headers)
-        {
-            let mut response = Response::new(Body::Empty);
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            *response.headers_mut() = cors.preflight(parts.headers.get(ORIGIN));
-            return Ok(Next::Answered(response));
-        }
-        // A stream that is not upgraded would be answered as if it were.
-        let upgrade = progress.upgrade.as_ref().filter(|it| it.of_stream);
-        if upgrade.is_some_and(|upgrade| !route.upgrades.contains(&upgrade.protocol)) {
-            return Err(Rejection::MethodNotAllowed);
-        }
-        rates::before(&route, progress.origin.client, progress.now)?;
-        let rule = route
-            .rule(&parts.method)
-            .ok_or(Rejection::MethodNotAllowed)?;
-        progress.rule = Some(rule);
-        recorder.exchange.rule = Some(rule);
-        let mut notes = Notes::default();
-        let request = Credentialed {
-            uri: &parts.uri,
-            headers: &parts.headers,
-            token_bytes_max: front.token_bytes_max,
-            route: &route,
-            now: progress.now,
-            peer: progress.origin.client,
-        };
-        let caller = self
-            .authenticator
-            .authenticate(request, policy, &mut notes)
-            .await;
-        recorder.decided(&notes);
-        let caller = caller.map_err(|refused| {
-            rates::failed(front, progress.origin.client, refused, progress.now)
-        })?;
-        if let Caller::Authenticated(principal) = &caller {
-            recorder.authenticated(principal);
-        }
-        let requirement = progress.requirement().ok_or(Rejection::Internal)?;
-        rates::after(
-            &route,
-            policy,
-            &caller,
-            progress.origin.client,
-            progress.now,
-        )?;
-        let certificate = ClientCertificate::Shown(downstream.certificate.as_ref());
-        let permit = authorize(caller, requirement, policy, certificate, &mut Trace::off())
-            .map_err(Rejection::Authorization)?;
-        Ok(Next::Forward(permit))
-    }
-}
-
-/// How a request goes on.
-enum Next {
-    Forward(crate::authorize::Permit),
-    Answered(Response<Body>),
-    Inbound(Endpoint),
 }

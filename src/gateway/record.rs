@@ -81,11 +81,18 @@ impl Recorder {
                     self.exchange.revoked_by = Some(revoked.by.name());
                 }
             }
-            Rejection::Authorization(AuthorizationError::ScopeMissing { missing }) => {
+            Rejection::Authorization(AuthorizationError::ScopeMissing { missing, .. }) => {
                 self.exchange.token.scopes_missing.clone_from(missing);
             }
             _ => {}
         }
+    }
+
+    /// It passes all the same, since its route only reports.
+    pub(super) fn would_refuse(&mut self, rejection: &Rejection) {
+        self.refused(rejection);
+        self.exchange.would_deny = self.exchange.reason.take();
+        self.exchange.status = 0;
     }
 
     /// One of our own endpoints did not do what it was asked to.

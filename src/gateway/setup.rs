@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) endpoints: Endpoints,
     /// Tokens of our own for upstreams.
     pub(crate) internal: Option<InternalTokens>,
+    /// Whether clients may have their tokens checked.
+    pub(crate) token_check: bool,
     /// Whether the help pages are served.
     pub(crate) problem_pages: bool,
     pub(crate) places: SetupPlaces,

@@ -1,14 +1,15 @@
-//! What Bearward itself answers on the public side: the help pages of the reasons, and 404 for what is
+//! What Bearward itself answers on the public side: the help pages of the reasons, the metadata of
+//! protected resources, and 404 for what is
 //! not there or switched off.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 
 use super::Setup;
 use crate::http::Body;
-use crate::policy::OWN_PATHS;
+use crate::policy::{OWN_PATHS, Resource};
 use crate::reject::{Rejection, pages};
 use crate::verdict::Reason;
 
@@ -46,6 +47,17 @@ pub(super) fn answer(
     Ok(get(parts, content_type, "public, max-age=3600", || {
         page.into()
     }))
+}
+
+/// The metadata of a protected resource (RFC 9728), for any page too: there is nothing secret in it.
+pub(super) fn metadata(parts: &Parts, resource: &Resource) -> Response<Body> {
+    let document = || resource.document.clone();
+    let mut response = get(parts, "application/json", "public, max-age=300", document);
+    let any = HeaderValue::from_static("*");
+    response
+        .headers_mut()
+        .insert(ACCESS_CONTROL_ALLOW_ORIGIN, any);
+    response
 }
 
 /// The answer to GET and HEAD.

@@ -73,7 +73,7 @@ impl<'a> Target<'a> {
 }
 
 /// The host of the one authority that target and `Host` agree on (RFC 9112 section 3.2).
-fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<Cow<'a, str>, TargetError> {
+pub(crate) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<Cow<'a, str>, TargetError> {
     let mut fields = headers.get_all(HOST).iter();
     let field = match (fields.next(), fields.next()) {
         (Some(field), None) => Some(field.to_str().map_err(|_| TargetError::Authority)?),

@@ -126,10 +126,10 @@ async fn taken(received: Received<'_>) -> Result<(Statement, Vec<Ended>), Fault>
             AuthenticationError::IssuerMissing | AuthenticationError::IssuerUntrusted(_) => {
                 "invalid_issuer"
             }
-            AuthenticationError::AlgNotAllowed
-            | AuthenticationError::KeyUnknown { .. }
+            AuthenticationError::AlgNotAllowed(_)
+            | AuthenticationError::KeyUnknown(_)
             | AuthenticationError::KeysUnavailable => "invalid_key",
-            AuthenticationError::SignatureInvalid => "authentication_failed",
+            AuthenticationError::SignatureInvalid(_) => "authentication_failed",
             _ => "invalid_request",
         };
         Fault(code, unverified(&error))

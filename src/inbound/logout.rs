@@ -74,9 +74,9 @@ pub(super) const fn unverified(error: &AuthenticationError) -> &'static str {
         AuthenticationError::IssuerMissing | AuthenticationError::IssuerUntrusted(_) => {
             "its issuer is not known"
         }
-        AuthenticationError::AlgNotAllowed => "its `alg` is not one that its issuer uses here",
-        AuthenticationError::KeyUnknown { .. } => "its issuer publishes no such key",
-        AuthenticationError::SignatureInvalid => "its signature does not hold",
+        AuthenticationError::AlgNotAllowed(_) => "its `alg` is not one that its issuer uses here",
+        AuthenticationError::KeyUnknown(_) => "its issuer publishes no such key",
+        AuthenticationError::SignatureInvalid(_) => "its signature does not hold",
         AuthenticationError::KeysUnavailable => "the keys of its issuer are not there; try again",
         _ => "it is no signed JWT",
     }

@@ -13,6 +13,7 @@ use crate::http::Body;
 use crate::http::host::peer_network;
 use crate::observe::hex;
 use crate::revocation::{Kind, Revocation, Selector};
+use crate::verdict::NearMiss;
 
 /// Who revokes.
 const AUTHOR: &str = "holder";
@@ -40,7 +41,10 @@ impl Inbound {
             Ok(statement) => statement,
             Err(AuthenticationError::KeysUnavailable) => return Ok(later()),
             Err(error) => {
-                let opaque = matches!(error, AuthenticationError::Malformed(Malformed::Opaque));
+                let opaque = matches!(
+                    error,
+                    AuthenticationError::Malformed(Malformed::Near(NearMiss::Opaque))
+                );
                 let mut issuers = policy.issuers().iter();
                 let of_others = opaque && issuers.any(|it| it.rules.introspection.is_some());
                 return Ok(if hint == Some("refresh_token") || of_others {
@@ -54,7 +58,7 @@ impl Inbound {
         };
         match authenticator.could_open(&statement, now) {
             Ok(()) => {}
-            Err(AuthenticationError::TypeNotAllowed { .. }) => {
+            Err(AuthenticationError::TypeNotAllowed(_)) => {
                 return Ok(unsupported("it is no access token"));
             }
             Err(_) => return Ok(empty(StatusCode::OK)),

@@ -65,6 +65,8 @@ pub(crate) struct Verifier {
     alg: Algorithm,
     identity: KeyIdentity,
     material: Material,
+    /// What a signature of it measures, where that is known.
+    signature_bytes: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl VerificationKey {
                     alg,
                     identity: KeyIdentity::of(alg, bytes),
                     material: Material::Public(key),
+                    signature_bytes: signature_bytes(alg),
                 })
             })
             .collect();
@@ -116,6 +119,12 @@ impl VerificationKey {
         numbers: &Numbers,
     ) -> Option<Self> {
         let mut key = Self::public(kid, algorithms, &numbers.bytes)?;
+        for verifier in &mut key.verifiers {
+            // That of RSA is as long as its modulus.
+            verifier
+                .signature_bytes
+                .get_or_insert_with(|| numbers.bits.div_ceil(8));
+        }
         key.published = Some(PublishedForm {
             thumbprint: Thumbprint::of(&numbers.bytes),
             kind: numbers.kind,
@@ -148,6 +157,7 @@ impl VerificationKey {
                 alg,
                 identity: KeyIdentity::of(alg, bytes),
                 material: Material::Shared(Box::new(hmac::Key::new(hash, bytes))),
+                signature_bytes: signature_bytes(alg),
             });
         }
         Ok(Self {
@@ -201,6 +211,12 @@ impl Verifier {
         self.identity
     }
 
+    /// Whether a signature could be one of this key, by its length.
+    pub(crate) fn fits(&self, signature: &[u8]) -> bool {
+        let bytes = self.signature_bytes;
+        bytes.is_none_or(|bytes| bytes == signature.len())
+    }
+
     /// Whether `signature` over `message` was made with this key (RFC 7515 section 5.2).
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.material {
@@ -208,6 +224,17 @@ impl Verifier {
             // In constant time.
             Material::Shared(key) => hmac::verify(key, message, signature).is_ok(),
         }
+    }
+}
+
+/// The length of a signature, where the algorithm alone says it.
+const fn signature_bytes(alg: Algorithm) -> Option<usize> {
+    match alg {
+        Algorithm::Es256 | Algorithm::EdDsa | Algorithm::Hs512 => Some(64),
+        Algorithm::Es384 => Some(96),
+        Algorithm::Hs256 => Some(32),
+        Algorithm::Hs384 => Some(48),
+        _ => None,
     }
 }
 

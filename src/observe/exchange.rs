@@ -148,6 +148,8 @@ pub(crate) struct Exchange {
     /// The status that was meant; a gRPC refusal is sent with 200.
     pub(crate) status: u16,
     pub(crate) reason: Option<Reason>,
+    /// What it would have been refused with, on a route that only reports.
+    pub(crate) would_deny: Option<Reason>,
     /// The issuer's place.
     pub(crate) issuer: Option<usize>,
     pub(crate) cache: Option<CacheLabel>,
@@ -179,6 +181,7 @@ impl Exchange {
             rule: None,
             status: 0,
             reason: None,
+            would_deny: None,
             issuer: None,
             cache: None,
             verified_in: None,

@@ -6,6 +6,7 @@
 
 mod issuer;
 mod pattern;
+mod resource;
 mod route;
 mod shaping;
 mod table;
@@ -23,6 +24,7 @@ pub(crate) use issuer::{
     EventRules, IntrospectionRules, Issuer, LogoutRules, Renewal, strip_application,
 };
 pub(crate) use pattern::{OWN_PATHS, PathPattern};
+pub(crate) use resource::{Resource, Resources};
 pub(crate) use route::{
     Access, Authorization, CertificateRule, ClaimRule, Disclosure, MethodSet, Per, RateLimit,
     Requirement, Route, Rule, Trust, UpstreamId,
@@ -48,6 +50,10 @@ pub(crate) struct IssuerKeys {
     pub(crate) set: Option<Arc<KeySet>>,
     /// When the provider last confirmed them; `None` for keys of the configuration.
     pub(crate) checked_at: Option<UnixTime>,
+    /// Names of keys that it published once and took back, the last so many.
+    pub(crate) gone: Arc<[Box<str>]>,
+    /// The provider's clock less ours, in seconds, where it has told its time.
+    pub(crate) clock_offset: Option<i64>,
 }
 
 impl TrustedIssuer {

@@ -47,6 +47,10 @@ pub(crate) struct Route {
     /// Headers that tell the upstream who calls, with the claim each comes from.
     pub(crate) identity: Vec<(HeaderName, Box<str>)>,
     pub(crate) cors: Option<Cors>,
+    /// Whether responses say how long the token still lives.
+    pub(crate) token_expires_in: bool,
+    /// What would be refused for its token is counted, and passes without a caller.
+    pub(crate) report_only: bool,
 }
 
 /// Who may come in.
@@ -226,6 +230,8 @@ impl Route {
             revocations_required: false,
             identity: Vec::new(),
             cors: None,
+            token_expires_in: false,
+            report_only: false,
         }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct ListenerId(pub(crate) usize);
 /// All routes, by listener.
 #[derive(Debug)]
 pub(crate) struct RouteTable {
-    routes: Vec<Arc<Route>>,
+    placements: Vec<Placement>,
     listeners: Vec<Hosts>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Collision {
 }
 
 /// A route with what it matches.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Placement {
     pub(crate) route: Arc<Route>,
     pub(crate) listeners: Vec<ListenerId>,
@@ -56,11 +56,19 @@ pub(crate) struct Placement {
     pub(crate) path: PathPattern,
 }
 
+impl Placement {
+    /// Whether it matches a host (lower case, no port).
+    pub(crate) fn answers_for(&self, host: &str) -> bool {
+        let fits = |pattern: &HostPattern| pattern.covers(host);
+        self.hosts.is_empty() || self.hosts.iter().any(fits)
+    }
+}
+
 impl RouteTable {
     /// Builds the table for a number of listeners, and names every collision.
     pub(crate) fn new(listeners: usize, placements: &[Placement]) -> (Self, Vec<Collision>) {
         let mut table = Self {
-            routes: placements.iter().map(|it| Arc::clone(&it.route)).collect(),
+            placements: placements.to_vec(),
             listeners: (0..listeners).map(|_| Hosts::default()).collect(),
         };
         let mut collisions = Vec::new();
@@ -85,7 +93,22 @@ impl RouteTable {
 
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.routes.iter().map(|route| &**route)
+        self.placements.iter().map(|placement| &*placement.route)
+    }
+
+    /// All of them, with what they match.
+    pub(crate) fn placements(&self) -> &[Placement] {
+        &self.placements
+    }
+
+    /// The route of a name, if it answers for this host at this listener.
+    pub(crate) fn named(&self, listener: ListenerId, host: &str, name: &str) -> Option<&Placement> {
+        let named = |placement: &&Placement| {
+            *placement.route.name == *name
+                && placement.listeners.contains(&listener)
+                && placement.answers_for(host)
+        };
+        self.placements.iter().find(named)
     }
 
     /// The route for a host (lower case, no port) and a path.

@@ -3,7 +3,8 @@
 use http::HeaderValue;
 
 use super::{Rejection, Setting};
-use crate::policy::Disclosure;
+use crate::http::target;
+use crate::policy::{Disclosure, Resource};
 
 /// The bearer challenge of a refusal.
 ///
@@ -30,7 +31,19 @@ pub(super) fn value(rejection: &Rejection, setting: &Setting<'_>) -> HeaderValue
         challenge.push_str(&scope);
         challenge.push('"');
     }
+    if let Some(resource) = resource(setting) {
+        challenge.push_str(", resource_metadata=\"");
+        challenge.push_str(&resource.url);
+        challenge.push('"');
+    }
     HeaderValue::from_str(&challenge).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+}
+
+/// Where a client reads what it needs to get a token (RFC 9728 section 5.1).
+fn resource<'a>(setting: &'a Setting<'_>) -> Option<&'a Resource> {
+    let resources = &setting.site.resources;
+    let host = target::host(setting.uri, setting.headers).ok();
+    resources.of(setting.route?.index, host.as_deref())
 }
 
 /// The least set of scopes that opens the route: all of `scopes_all`, the first of `scopes_any`.

@@ -16,7 +16,7 @@ use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, Method, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use uuid::Uuid;
 
 use crate::authenticate::Refused;
@@ -25,7 +25,7 @@ use crate::clock::UnixTime;
 use crate::forward::ForwardError;
 use crate::http::target::TargetError;
 use crate::http::{Body, BodyError};
-use crate::policy::{Disclosure, Policy, Requirement, Route};
+use crate::policy::{Disclosure, Policy, Requirement, Resources, Route};
 use crate::verdict::{Reason, Step};
 
 /// Seconds after which a client may try again when the fault is not its own.
@@ -45,6 +45,10 @@ pub(crate) enum Rejection {
     /// Somebody asks too often.
     RateLimited(Limited),
     RouteNotFound,
+    /// The token check needs the name of a route, and has none.
+    RouteUnnamed,
+    /// And no route here has the name that it was given.
+    RouteUnknown,
     Target(TargetError),
     TargetTooLong,
     /// A transfer coding other than `chunked` alone.
@@ -88,8 +92,10 @@ impl Rejection {
             Self::Internal => Reason::InternalError,
             Self::MethodNotAllowed => Reason::MethodNotAllowed,
             Self::RateLimited(_) => Reason::RateLimited,
-            Self::RouteNotFound => Reason::RouteNotFound,
-            Self::Target(_) | Self::TransferCoding | Self::EncodedSlash => Reason::RequestMalformed,
+            Self::RouteNotFound | Self::RouteUnknown => Reason::RouteNotFound,
+            Self::Target(_) | Self::TransferCoding | Self::EncodedSlash | Self::RouteUnnamed => {
+                Reason::RequestMalformed
+            }
             Self::TargetTooLong => Reason::TargetTooLong,
         }
     }
@@ -100,6 +106,11 @@ impl Rejection {
             Self::Authentication(refused) => refused.error.step(),
             _ => self.reason().step(),
         }
+    }
+
+    /// Whether it is about the token, or about what is needed to judge it.
+    pub(crate) const fn is_of_token(&self) -> bool {
+        matches!(self, Self::Authentication(_) | Self::Authorization(_))
     }
 
     /// What the operator's log says beyond the reason.
@@ -135,6 +146,8 @@ pub(crate) struct Site {
     pub(crate) problem_base: Box<str>,
     /// Safe in a quoted string.
     pub(crate) realm: Box<str>,
+    /// The routes as protected resources; empty where their metadata is not served.
+    pub(crate) resources: Resources,
 }
 
 /// The limits that a refusal may name.
@@ -156,14 +169,17 @@ pub(crate) struct Setting<'a> {
     pub(crate) now: UnixTime,
     pub(crate) method: &'a Method,
     pub(crate) version: Version,
+    pub(crate) uri: &'a Uri,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) id: Uuid,
+    /// It is the operator who asks: the route's level of disclosure is for clients.
+    pub(crate) for_operator: bool,
 }
 
 impl Setting<'_> {
-    fn disclosure(&self) -> Disclosure {
-        self.route
-            .map_or(Disclosure::Full, |route| route.disclosure)
+    pub(crate) fn disclosure(&self) -> Disclosure {
+        let route = self.route.filter(|_| !self.for_operator);
+        route.map_or(Disclosure::Full, |route| route.disclosure)
     }
 }
 
@@ -171,6 +187,13 @@ impl Setting<'_> {
 pub(crate) fn sentences(rejection: &Rejection, setting: &Setting<'_>) -> (String, String) {
     let words = words::of(rejection, setting);
     (words.detail, words.hint)
+}
+
+/// The body of a refusal.
+pub(crate) fn as_json(rejection: &Rejection, setting: &Setting<'_>) -> serde_json::Value {
+    let problem = problem::of(rejection, words::of(rejection, setting), setting);
+    // Strings and numbers only: there is nothing that could fail to be written.
+    serde_json::to_value(problem).unwrap_or_default()
 }
 
 /// Makes the response that refuses a request.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// From the top: a module imports from its own layer or those above it.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 16] = [
     &["clock", "fuzz", "published", "secret"],
     &["oauth", "verdict", "http", "limit", "tls", "observe"],
     &["signing", "keys", "revocation"],
@@ -13,6 +13,7 @@ const LAYERS: [&[&str]; 15] = [
     &["authorize"],
     &["forward"],
     &["reject"],
+    &["explain"],
     &["inbound"],
     &["gateway"],
     &["worker", "listen"],

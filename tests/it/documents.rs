@@ -5,7 +5,7 @@ use std::process::Command;
 
 use bearward::config;
 use bearward::signing::SigningKey;
-use bearward::verdict::Reason;
+use bearward::verdict::{NearMiss, Reason};
 
 use crate::support::client::raw;
 use crate::support::gateway::write_certificate;
@@ -140,6 +140,16 @@ fn links_between_documents_lead_somewhere() {
 fn every_reason_has_a_row_and_a_page() {
     let rows = text("docs/reasons.md");
     let (_main, _upstream, gateway) = usual();
+    for near in NearMiss::ALL {
+        let row = format!(
+            "| `{}` | `{}` | {} | {} |",
+            near.name(),
+            near.reason().code(),
+            near.says(),
+            near.mend()
+        );
+        assert!(rows.contains(&row), "{row}");
+    }
     block_on(async {
         for reason in Reason::ALL {
             let code = reason.code();

@@ -316,5 +316,5 @@ fn a_token_is_explained_with_the_keys_that_a_gateway_saved() {
     drop(process);
     let output = explain();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert!(text(&output).contains("passed  signature"));
+    assert!(text(&output).contains("signature   passed"));
 }

@@ -13,6 +13,7 @@
 mod streams;
 mod support;
 
+mod agreement;
 mod architecture;
 mod attacks;
 mod attacks_http;
@@ -21,6 +22,7 @@ mod configuration;
 mod demo;
 mod documents;
 mod downstream;
+mod explanations;
 mod fault_run;
 mod feed;
 mod fleet;
@@ -38,6 +40,7 @@ mod keys;
 mod keys_kept;
 mod lifecycle;
 mod metrics;
+mod near_misses;
 mod oracle;
 mod outages;
 mod peers;

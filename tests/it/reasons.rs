@@ -346,12 +346,14 @@ fn check(case: &Case, answer: &Answer) -> String {
     if case.step.is_some() {
         expected.insert("step");
     }
-    let members: BTreeSet<&str> = body
+    let mut members: BTreeSet<&str> = body
         .as_object()
         .expect("an object")
         .keys()
         .map(String::as_str)
         .collect();
+    // What was probably meant, where that is known; there is a test for each.
+    members.remove("near_miss");
     assert_eq!(members, expected, "{code}");
     allowed_headers(answer);
     let instance = body["instance"].as_str().expect("an instance");

@@ -96,7 +96,7 @@ fn near_misses_are_named() {
         (
             bearer(&main.token().signed_by(&partner).sign()),
             "key_unknown",
-            "key of another issuer, https://partner.test/",
+            "key of another issuer of this gateway",
         ),
         (
             bearer(&main.token().typed(Some("JWT")).with("nonce", "n").sign()),

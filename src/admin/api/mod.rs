@@ -4,6 +4,8 @@ mod drain;
 mod issuers;
 mod reload;
 mod revocations;
+mod routes;
+mod tokens;
 
 use http::StatusCode;
 use http::request::Parts;
@@ -27,6 +29,8 @@ pub(super) async fn answer(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer 
         "drain" if rest.is_none() => drain::answer(admin, parts),
         "issuers" => issuers::answer(admin, parts, rest).await,
         "reload" if rest.is_none() => reload::answer(admin, parts).await,
+        "routes" if rest.is_none() => routes::answer(admin, parts),
+        "tokens" if rest == Some("explain") => tokens::explain(admin, parts, body).await,
         "revocations" => revocations::answer(admin, parts, rest, body).await,
         _ => problem(StatusCode::NOT_FOUND, "there is nothing here"),
     }

@@ -1,42 +1,45 @@
-//! `bearward token explain`: the gateway's own verdict over a token, step by step, offline.
+//! `bearward token explain`: the gateway's own verdict over a token, step by step.
 //!
-//! The checks are the proxy's, with the trace on. Keys are those that the configuration itself
-//! holds, those that a gateway has saved in the state folder, or those of a file that is given; an
-//! issuer that has to be asked cannot be judged here, and the answer says so.
+//! The checks are the proxy's. Offline, keys are those that the configuration itself holds, those that a
+//! gateway has saved in the state folder, or those of a file that is given; an issuer that has to be asked
+//! cannot be judged so, and the answer says it. With `--running` the gateway judges, and nobody else sees the
+//! token.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
-use http::{HeaderMap, Method, Version};
-use serde_json::{Value, json};
+use http::{HeaderMap, Method, Uri, Version};
+use serde_json::json;
 
-use crate::authenticate::{self, Ask, Caller, Notes};
+use super::read_text;
+use super::told::{Keys, print, says};
+use crate::authenticate::{self, Ask, Caller, Credential, Notes};
 use crate::authorize::{ClientCertificate, authorize};
+use crate::cli::admin_client::{AdminArguments, AdminClient};
 use crate::cli::output::{Code, Failure, data};
-use crate::cli::token::read_token;
-use crate::cli::{CONFIG, Outcome};
+use crate::cli::{Outcome, load};
 use crate::clock::{Clock, SystemClock, UnixTime};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::control::{self, KeptIssuer, NoSet, SavedKeys, SourceKind};
+use crate::explain::{Explanation, Judged, explain as tell};
 use crate::keys::jwks;
-use crate::policy::{Access, IssuerId, Policy, Route};
-use crate::reject::{self, NamedLimits, Rejection, Setting, Site};
+use crate::policy::{Access, IssuerId, Policy, Resources, Route};
+use crate::reject::{NamedLimits, Rejection, Setting, Site};
 use crate::revocation::Revocations;
-use crate::verdict::{Finding, Reason, Step, Trace};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExplainArguments {
-    /// Where the token is: `-` for standard input, or `@FILE`.
+    /// Where the token is: `-` for standard input, or `@FILE`. A whole `Authorization` header is good too.
     #[arg(value_name = "SOURCE", default_value = "-")]
     source: String,
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", default_value = CONFIG)]
-    config: PathBuf,
+    #[command(flatten)]
+    admin: AdminArguments,
+    /// Ask the running gateway, which knows all keys and what is revoked.
+    #[arg(long)]
+    running: bool,
     /// The route that the token is for; needed where there are several.
     #[arg(long)]
     route: Option<String>,
@@ -44,7 +47,7 @@ pub(in crate::cli) struct ExplainArguments {
     #[arg(long, default_value = "GET")]
     method: String,
     /// A JWK set for the issuers whose keys would have to be fetched.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "running")]
     jwks: Option<PathBuf>,
     /// Judge at this time (RFC 3339) instead of now.
     #[arg(long, value_name = "TIME")]
@@ -54,28 +57,70 @@ pub(in crate::cli) struct ExplainArguments {
     json: bool,
 }
 
-/// What was found, and what stopped it.
-struct Verdict {
-    /// Header and claims, as the token says them.
-    says: Option<[Value; 2]>,
-    findings: Vec<Finding>,
-    refused: Option<(Rejection, String, String)>,
-}
-
 pub(super) fn explain(arguments: &ExplainArguments) -> Outcome {
     let usage = |message: String| Failure::new(Code::Usage, message);
-    let (config, report) = config::load(&arguments.config);
-    let mut config = config.ok_or_else(|| Failure::new(Code::Configuration, report.pretty()))?;
-    let route = route(&config, arguments.route.as_deref())?;
     let method = Method::from_bytes(arguments.method.to_ascii_uppercase().as_bytes())
         .map_err(|_| usage(format!("`{}` is no method", arguments.method)))?;
-    let now = match &arguments.at {
-        None => SystemClock.now(),
-        Some(text) => UnixTime::parse_rfc3339(text)
-            .ok_or_else(|| usage(format!("`{text}` is no time of RFC 3339")))?,
+    let at = match &arguments.at {
+        None => None,
+        Some(text) => Some(
+            UnixTime::parse_rfc3339(text)
+                .ok_or_else(|| usage(format!("`{text}` is no time of RFC 3339")))?,
+        ),
     };
-    let token = read_token(&arguments.source)?;
-    let token = &*token;
+    let (explanation, keys, text) = if arguments.running || arguments.admin.names_a_gateway() {
+        by_gateway(arguments, &method)?
+    } else {
+        offline(arguments, &method, at.unwrap_or_else(|| SystemClock.now()))?
+    };
+    let says = says(&text);
+    if arguments.json {
+        let mut shown = serde_json::to_value(&explanation).unwrap_or_default();
+        if let Some(members) = shown.as_object_mut() {
+            let [header, claims] = says.map_or([None, None], |[header, claims]| {
+                [Some(header), Some(claims)]
+            });
+            members.insert("header".to_owned(), json!(header));
+            members.insert("claims".to_owned(), json!(claims));
+            members.insert("keys".to_owned(), json!(keys));
+        }
+        data(&format!("{shown:#}"));
+    } else {
+        print(&explanation, says.as_ref(), &keys);
+    }
+    Ok(match explanation.allowed {
+        true => ExitCode::SUCCESS,
+        false => Code::Negative.into(),
+    })
+}
+
+/// The verdict of the gateway that runs.
+fn by_gateway(
+    arguments: &ExplainArguments,
+    method: &Method,
+) -> Result<(Explanation, Keys, Vec<u8>), Failure> {
+    let client = AdminClient::find(&arguments.admin)?;
+    let text = read_text(&arguments.source)?;
+    let question = json!({
+        "token": String::from_utf8_lossy(&text),
+        "route": arguments.route,
+        "method": method.as_str(),
+        "at": arguments.at,
+    });
+    let answer = client.send(Method::POST, "/api/v1/tokens/explain", Some(&question))?;
+    let explanation = serde_json::from_value(answer).map_err(Failure::internal)?;
+    Ok((explanation, Keys::new(), text))
+}
+
+/// The verdict by what lies here.
+fn offline(
+    arguments: &ExplainArguments,
+    method: &Method,
+    now: UnixTime,
+) -> Result<(Explanation, Keys, Vec<u8>), Failure> {
+    let mut config = load(arguments.admin.config())?;
+    let route = route(&config, arguments.route.as_deref())?;
+    let text = read_text(&arguments.source)?;
     let saved = SavedKeys::of(&config.fixed.state_dir);
     let issuers = std::mem::take(&mut config.issuers);
     let clock: Arc<dyn Clock> = Arc::new(StandingClock(now));
@@ -86,24 +131,8 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Outcome {
     if let Some(file) = &arguments.jwks {
         give_keys(&issuers, file)?;
     }
-    if let Some(asked) = authenticate::introspected_by(&route, token) {
-        let issuer = policy.issuer(asked).map(|issuer| &issuer.rules.issuer);
-        let message = format!(
-            "this token is opaque to the gateway: its issuer, {}, is asked about it, which a running gateway alone can do",
-            issuer.map_or("", |issuer| issuer)
-        );
-        return Err(Failure::new(Code::Negative, message));
-    }
-    let verdict = judge(&config, &policy, &route, &method, now, token);
-    if arguments.json {
-        data(&as_json(&verdict, &keys));
-    } else {
-        print(&verdict, &route, &method, &keys);
-    }
-    Ok(match verdict.refused {
-        None => ExitCode::SUCCESS,
-        Some(_) => Code::Negative.into(),
-    })
+    let explanation = judge(&config, &policy, &route, method, now, &text)?;
+    Ok((explanation, keys, text))
 }
 
 fn route(config: &Config, name: Option<&str>) -> Result<Arc<Route>, Failure> {
@@ -133,72 +162,78 @@ fn judge(
     route: &Route,
     method: &Method,
     now: UnixTime,
-    token: &[u8],
-) -> Verdict {
-    let mut trace = Trace::on();
+    text: &[u8],
+) -> Result<Explanation, Failure> {
     let rule = route.rule(method).and_then(|rule| route.rules.get(rule));
     let requirement = rule.map(|rule| &rule.requirement);
-    let judged = requirement
-        .ok_or(Rejection::MethodNotAllowed)
-        .and_then(|requirement| {
-            let caller = match route.access {
-                Access::Open => Caller::Anonymous,
-                Access::Token(_) => {
-                    // Asked of an empty list: the real one is the running gateway's.
-                    let nothing = Revocations::in_memory().map_err(|_| Rejection::Internal)?;
-                    let ask = Ask {
-                        policy,
-                        route,
-                        revocations: &nothing,
-                        now,
-                        token,
-                        token_bytes_max: config
-                            .listeners
-                            .iter()
-                            .map(|listener| listener.token_bytes)
-                            .max()
-                            .unwrap_or_default(),
-                    };
-                    authenticate::judge(&ask, None, &mut Notes::default(), &mut trace)
-                        .map(Caller::Authenticated)
-                        .map_err(|refused| Rejection::Authentication(Box::new(refused)))?
+    let limits = config.listeners.iter().map(|listener| listener.token_bytes);
+    // Asked of an empty list: the real one is the running gateway's.
+    let nothing = Revocations::in_memory().map_err(Failure::internal)?;
+    let judged = match route.access {
+        Access::Open => Ok(Caller::Anonymous),
+        Access::Token(_) => match authenticate::found(Credential::Pasted(text), route) {
+            Err(error) => Err(error.into()),
+            Ok(token) => {
+                if let Some(asked) = authenticate::introspected_by(route, &token) {
+                    return Err(needs_the_gateway(policy, asked));
                 }
-            };
-            authorize(
-                caller,
-                requirement,
-                policy,
-                ClientCertificate::Unknown,
-                &mut trace,
-            )
-            .map(drop)
-            .map_err(Rejection::Authorization)
+                let ask = Ask {
+                    policy,
+                    route,
+                    revocations: &nothing,
+                    now,
+                    token: &token,
+                    token_bytes_max: limits.max().unwrap_or_default(),
+                };
+                authenticate::judge(&ask, None, &mut Notes::default()).map(Caller::Authenticated)
+            }
+        },
+    };
+    let mut principal = None;
+    let judged = judged
+        .map_err(|refused| Rejection::Authentication(Box::new(refused)))
+        .and_then(|caller| {
+            if let Caller::Authenticated(known) = &caller {
+                principal = Some(known.clone());
+            }
+            let requirement = requirement.ok_or(Rejection::MethodNotAllowed)?;
+            authorize(caller, requirement, policy, ClientCertificate::Unknown)
+                .map_err(Rejection::Authorization)
         });
-    let refused = judged.err().map(|rejection| {
-        let headers = HeaderMap::new();
-        let setting = Setting {
-            site: &Site {
-                problem_base: "".into(),
-                realm: "".into(),
-            },
-            policy,
-            route: Some(route),
-            requirement,
-            limits: NamedLimits::default(),
-            now,
-            method,
-            version: Version::HTTP_11,
-            headers: &headers,
-            id: uuid::Uuid::nil(),
-        };
-        let (detail, hint) = reject::sentences(&rejection, &setting);
-        (rejection, detail, hint)
-    });
-    Verdict {
-        says: says(token),
-        findings: trace.into_findings(),
-        refused,
-    }
+    let (headers, uri) = (HeaderMap::new(), Uri::default());
+    let setting = Setting {
+        site: &Site {
+            problem_base: "".into(),
+            realm: "".into(),
+            resources: Resources::default(),
+        },
+        policy,
+        route: Some(route),
+        requirement,
+        limits: NamedLimits::default(),
+        now,
+        method,
+        version: Version::HTTP_11,
+        uri: &uri,
+        headers: &headers,
+        id: uuid::Uuid::nil(),
+        for_operator: true,
+    };
+    let judged = Judged {
+        rejection: judged.as_ref().err(),
+        principal: principal.as_ref(),
+        revocations_known: false,
+    };
+    Ok(tell(judged, &setting))
+}
+
+fn needs_the_gateway(policy: &Policy, asked: IssuerId) -> Failure {
+    let issuer = policy.issuer(asked).map(|issuer| &issuer.rules.issuer);
+    let message = format!(
+        "this token is opaque to the gateway: its issuer, {}, is asked about it, which a running gateway alone can do; use --running",
+        issuer.map_or("", |issuer| issuer)
+    );
+    Failure::new(Code::Negative, message)
 }
 
 /// Puts a JWK set in the place of keys that would have to be fetched.
@@ -232,18 +267,8 @@ impl Clock for StandingClock {
     }
 }
 
-/// Header and claims for whoever holds the token; `None` if it is no token.
-fn says(token: &[u8]) -> Option<[Value; 2]> {
-    let mut parts = token.split(|byte| *byte == b'.');
-    let mut part = || {
-        let json = URL_SAFE_NO_PAD.decode(parts.next()?).ok()?;
-        serde_json::from_slice(&json).ok()
-    };
-    Some([part()?, part()?])
-}
-
 /// Where the keys of a route's issuers are from, and how old they are.
-fn keys_from(issuers: &[Arc<KeptIssuer>], route: &Route, file: Option<&Path>) -> Vec<String> {
+fn keys_from(issuers: &[Arc<KeptIssuer>], route: &Route, file: Option<&Path>) -> Keys {
     let trusted = |(index, issuer)| route.trust(IssuerId(index)).is_some().then_some(issuer);
     issuers
         .iter()
@@ -261,79 +286,11 @@ fn keys_from(issuers: &[Arc<KeptIssuer>], route: &Route, file: Option<&Path>) ->
                 (None, _, _, Some(file)) => format!("keys of {name}: {}", file.display()),
                 (None, _, _, None) => {
                     let why = issuer.status.notes().begun_without.unwrap_or(NoSet::None);
-                    format!("keys of {name}: none; {why}")
+                    format!(
+                        "keys of {name}: none; {why}. Give its JWK set by --jwks FILE, the state folder of a gateway that has fetched it, or ask that gateway by --running"
+                    )
                 }
             }
         })
         .collect()
-}
-
-fn print(verdict: &Verdict, route: &Route, method: &Method, keys: &[String]) {
-    if let Some([header, claims]) = &verdict.says {
-        data(&format!("header {header:#}\nclaims {claims:#}"));
-    }
-    data(&format!("route {}, method {method}", route.name));
-    for line in keys {
-        data(line);
-    }
-    for finding in &verdict.findings {
-        let step = finding.step.name();
-        if finding.step == Step::Revocation {
-            // Asked of an empty list: the real one lives in the running gateway.
-            data(&format!(
-                "  skipped {step:<11} the running gateway alone knows"
-            ));
-        } else {
-            data(&format!("  passed  {step:<11} {}", finding.text));
-        }
-    }
-    match &verdict.refused {
-        None => data("allowed"),
-        Some((rejection, detail, hint)) => {
-            let reason = rejection.reason();
-            let step = rejection.step().map_or("request", Step::name);
-            data(&format!("  FAILED  {step:<11} {detail}"));
-            data(&format!(
-                "refused: {} {}",
-                reason.status().as_u16(),
-                reason.code()
-            ));
-            let hint = if reason == Reason::KeysUnavailable {
-                "Give the issuer's JWK set by --jwks FILE, or the state folder of a gateway that has fetched it."
-            } else {
-                hint
-            };
-            data(&format!("  {hint}"));
-        }
-    }
-}
-
-fn as_json(verdict: &Verdict, keys: &[String]) -> String {
-    let passed: Vec<_> = verdict
-        .findings
-        .iter()
-        .filter(|finding| finding.step != Step::Revocation)
-        .map(|finding| json!({ "step": finding.step.name(), "text": finding.text }))
-        .collect();
-    let refused = verdict.refused.as_ref().map(|(rejection, detail, hint)| {
-        json!({
-            "code": rejection.reason().code(),
-            "status": rejection.reason().status().as_u16(),
-            "step": rejection.step().map(Step::name),
-            "detail": detail,
-            "hint": hint,
-        })
-    });
-    format!(
-        "{:#}",
-        json!({
-            "header": verdict.says.as_ref().map(|[header, _]| header),
-            "claims": verdict.says.as_ref().map(|[_, claims]| claims),
-            "allowed": refused.is_none(),
-            "passed": passed,
-            "skipped": ["revocation"],
-            "keys": keys,
-            "refused": refused,
-        })
-    )
 }

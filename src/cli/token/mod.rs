@@ -2,6 +2,7 @@
 
 mod explain;
 mod mint;
+mod told;
 
 use std::io::Read;
 
@@ -15,7 +16,7 @@ const INPUT_BYTES_MAX: u64 = 1024 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
-    /// Give the verdict over a token, step by step, without a network.
+    /// Give the verdict over a token, step by step.
     #[command(after_help = "Example: pbpaste | bearward token explain --route orders --method GET")]
     Explain(explain::ExplainArguments),
     /// Sign a token for development and print it.
@@ -34,6 +35,21 @@ pub(super) fn token(command: &TokenCommand) -> Outcome {
 
 /// A token from standard input (`-`) or a file (`@FILE`), without what is around it.
 pub(super) fn read_token(source: &str) -> Result<Vec<u8>, Failure> {
+    let text = read_text(source)?;
+    let token = match text.split_at_checked(7) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest.trim_ascii(),
+        _ => &*text,
+    };
+    if !token.iter().all(u8::is_ascii_graphic) || token.contains(&b'"') {
+        let message =
+            "the input is no token: give it alone, without quotes and the name of a header";
+        return Err(Failure::new(Code::Usage, message));
+    }
+    Ok(token.to_vec())
+}
+
+/// What stands in a source, whatever it is.
+fn read_text(source: &str) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = match source.strip_prefix('@') {
         Some(path) => std::fs::File::open(path)
@@ -53,19 +69,10 @@ pub(super) fn read_token(source: &str) -> Result<Vec<u8>, Failure> {
         }
     };
     read.map_err(|error| Failure::new(Code::Usage, format!("the token cannot be read: {error}")))?;
-    let token = bytes.trim_ascii();
-    let token = match token.split_at_checked(7) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest.trim_ascii(),
-        _ => token,
-    };
-    let usage = |message| Failure::new(Code::Usage, message);
-    if token.is_empty() {
-        return Err(usage("there is no token on the input"));
+    let text = bytes.trim_ascii();
+    if text.is_empty() {
+        let message = "there is no token on the input";
+        return Err(Failure::new(Code::Usage, message));
     }
-    if !token.iter().all(u8::is_ascii_graphic) || token.contains(&b'"') {
-        let message =
-            "the input is no token: give it alone, without quotes and the name of a header";
-        return Err(usage(message));
-    }
-    Ok(token.to_vec())
+    Ok(text.to_vec())
 }

@@ -306,6 +306,8 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
             .collect::<Option<_>>()?,
         routes,
         problem_pages: endpoints.flag("problems"),
+        token_check: endpoints.flag("check"),
+        resource_metadata: endpoints.flag("resource_metadata"),
         revoke_endpoint: endpoints.flag("revoke"),
         fixed: FixedSettings {
             workers: server.count("workers").map(|count| number(Some(count))),

@@ -1,7 +1,7 @@
 //! What an answer's headers say of time: how long it stays fresh (RFC 9111 section 4.2), and what
 //! the other side's clock shows.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES};
 use http::{HeaderMap, HeaderName};
@@ -53,9 +53,7 @@ fn age(headers: &HeaderMap) -> u32 {
 }
 
 fn time_in(headers: &HeaderMap, name: &HeaderName) -> Option<UnixTime> {
-    let text = headers.get(name)?.to_str().ok()?;
-    let at = httpdate::parse_http_date(text).ok()?;
-    Some(UnixTime::default().plus(at.duration_since(UNIX_EPOCH).ok()?))
+    UnixTime::parse_http_date(headers.get(name)?.to_str().ok()?)
 }
 
 #[cfg(test)]

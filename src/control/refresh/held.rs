@@ -17,6 +17,9 @@ use crate::policy::IssuerKeys;
 /// Exposed keys that are remembered of one issuer. With so many nothing of it is trusted any more.
 pub(crate) const DISTRUSTED_MAX: usize = 1024;
 
+/// Keys that were taken back whose names are remembered, so that a refusal can say so.
+const GONE_MAX: usize = 32;
+
 /// The set in use.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -71,6 +74,11 @@ impl<S: KeySource> Keeper<S> {
                 let gone = gone.filter_map(|key| key.kid());
                 for kid in gone.filter(|kid| !keys.has_kid(kid)) {
                     self.unknown.note_gone(kid.into());
+                    self.gone.retain(|gone| **gone != *kid);
+                    if self.gone.len() >= GONE_MAX {
+                        self.gone.remove(0);
+                    }
+                    self.gone.push(kid.into());
                 }
                 let action = if last.is_some() { "replaced" } else { "loaded" };
                 self.tell(action, last, Some(&keys));
@@ -151,6 +159,8 @@ impl<S: KeySource> Keeper<S> {
         self.keys.publish(IssuerKeys {
             set: held.map(|held| Arc::clone(&held.keys)),
             checked_at: held.map(|held| held.seen_at),
+            gone: self.gone.iter().cloned().collect(),
+            clock_offset: self.status.clock_offset(),
         });
     }
 

@@ -120,6 +120,8 @@ pub(crate) struct Keeper<S> {
     /// time" good news.
     newest_in_use: bool,
     distrusted: HashSet<Thumbprint>,
+    /// Names of keys that the provider took back, the oldest first.
+    gone: Vec<Box<str>>,
     pace: Pace,
     /// `None`: not before somebody asks.
     next: Option<Instant>,
@@ -171,6 +173,7 @@ impl<S: KeySource> Keeper<S> {
             held,
             newest_in_use: false,
             distrusted: beginning.distrusted,
+            gone: Vec::new(),
             pace: Pace::new(settings.refresh, settings.unknown_kid_gap),
             next: (begun || !on_demand).then_some(now),
             unknown: Unknown::new(settings.unknown_kid_gap),

@@ -78,6 +78,9 @@ pub(super) struct DecisionLine<'a> {
     pub(super) id: String,
     pub(super) outcome: &'static str,
     pub(super) reason: &'static str,
+    /// On a route that only reports: what it would have been refused with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) would_deny: Option<&'static str>,
     pub(super) status: u16,
     pub(super) listener: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

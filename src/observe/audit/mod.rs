@@ -129,6 +129,7 @@ impl Audit {
             id,
             outcome: exchange.outcome().name(),
             reason: exchange.reason.map_or("none", crate::verdict::Reason::code),
+            would_deny: exchange.would_deny.map(crate::verdict::Reason::code),
             status: exchange.status,
             listener: listener.as_deref().unwrap_or_default(),
             route: route.as_deref(),

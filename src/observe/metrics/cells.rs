@@ -26,6 +26,8 @@ pub(super) struct Cells {
     pub(super) verifications: HashMap<&'static str, Histogram>,
     pub(super) cache: [u64; CacheLabel::ALL.len()],
     pub(super) revocation_hits: HashMap<&'static str, u64>,
+    /// What routes that only report would have refused.
+    pub(super) would_deny: HashMap<(RouteIndex, Reason), u64>,
     pub(super) streams_ended: [u64; StreamEnd::ALL.len()],
     pub(super) upstreams: HashMap<usize, UpstreamCells>,
 }
@@ -60,6 +62,7 @@ impl Default for Cells {
             verifications: HashMap::new(),
             cache: [0; CacheLabel::ALL.len()],
             revocation_hits: HashMap::new(),
+            would_deny: HashMap::new(),
             streams_ended: [0; StreamEnd::ALL.len()],
             upstreams: HashMap::new(),
         }
@@ -122,6 +125,9 @@ impl WorkerCells {
             && let Some(count) = cells.cache.get_mut(cache as usize)
         {
             *count += 1;
+        }
+        if let Some(reason) = exchange.would_deny {
+            *cells.would_deny.entry((route, reason)).or_default() += 1;
         }
         if let Some(selector) = exchange.revoked_by {
             *cells.revocation_hits.entry(selector).or_default() += 1;

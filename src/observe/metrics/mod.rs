@@ -95,6 +95,7 @@ impl Metrics {
             limited.insert(labels.route(Some(index)), 0);
         }
         let mut decisions = decisions_at_zero(&labels);
+        let mut would_deny: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         let mut verifications: BTreeMap<&str, Histogram> = BTreeMap::new();
         let mut cache = [0; CacheLabel::ALL.len()];
         let mut streams_ended = [0; StreamEnd::ALL.len()];
@@ -133,6 +134,10 @@ impl Metrics {
             overhead.add(&cells.overhead);
             for (alg, histogram) in &cells.verifications {
                 add(&mut verifications, alg, histogram);
+            }
+            for ((route, reason), count) in &cells.would_deny {
+                let key = (labels.route(*route), reason.code());
+                *would_deny.entry(key).or_default() += count;
             }
             for (selector, count) in &cells.revocation_hits {
                 *hits.entry(selector).or_default() += count;
@@ -196,6 +201,14 @@ impl Metrics {
                             *count,
                         )
                     }),
+            ),
+            family(
+                "bearward_would_deny_total",
+                "Requests that routes with `auth = \"report\"` let pass and would have refused.",
+                MetricType::COUNTER,
+                would_deny.iter().map(|((route, reason), count)| {
+                    counter(&[("route", route), ("reason", reason)], *count)
+                }),
             ),
             family(
                 "bearward_verify_duration_seconds",

@@ -9,7 +9,10 @@ use serde_json::json;
 
 use super::prefers_html;
 use super::problem::escaped;
-use crate::verdict::Reason;
+use crate::verdict::{NearMiss, Reason};
+
+/// Short, readable in light and dark, and without anything from elsewhere.
+const STYLE: &str = ":root{color-scheme:light dark;--line:#d5d9e0;--soft:#f4f6f9;--ink:#1c2230;--dim:#586074;--mark:#0b6b50}@media(prefers-color-scheme:dark){:root{--line:#343b4a;--soft:#1b2029;--ink:#e6e9f0;--dim:#9aa3b5;--mark:#4fd0a5}body{background:#12151b}}body{margin:0;color:var(--ink);font:1rem/1.6 system-ui,sans-serif}main{max-width:44rem;margin:0 auto;padding:3rem 1.25rem}.status{margin:0;color:var(--dim)}h1{margin:.25rem 0 0;font-size:1.9rem;letter-spacing:-.02em}h2{margin:2.2rem 0 .4rem;font-size:1.05rem}.title{margin-top:.25rem;font-size:1.15rem}.mend{padding:.8rem 1rem;background:var(--soft);border-left:4px solid var(--mark);border-radius:4px}dt{margin-top:.9rem;font-weight:600}dd{margin:0;color:var(--dim)}pre{overflow:auto;padding:1rem;background:var(--soft);border:1px solid var(--line);border-radius:6px;font-size:.875rem}";
 
 /// One reason's page.
 #[derive(Debug)]
@@ -41,15 +44,27 @@ pub(crate) fn text(reason: Reason) -> String {
         .map(|cause| format!("  - {cause}\n"))
         .collect();
     format!(
-        "{code}: {title}\n\nStatus {status}{step}\n\nWhat it means\n  {meaning}\n\nUsual causes\n{causes}\nHow to mend it\n  {mend}\n\nExample\n{example}\n",
+        "{code}: {title}\n\nStatus {status}{step}\n\nWhat it means\n  {meaning}\n\nUsual causes\n{causes}\nHow to mend it\n  {mend}\n{near}\nExample\n{example}\n",
         code = reason.code(),
         title = reason.title(),
         status = reason.status().as_u16(),
         step = step(reason),
         meaning = page.meaning,
         mend = page.mend,
+        near = near_misses_as_text(reason),
         example = example(reason),
     )
+}
+
+/// The slips that are known, each with what mends it.
+fn near_misses_as_text(reason: Reason) -> String {
+    let slips: String = NearMiss::of(reason)
+        .map(|near| format!("  - {}\n    {}\n", near.says(), near.mend()))
+        .collect();
+    match &*slips {
+        "" => slips,
+        _ => format!("\nWhat the body may name (`near_miss`)\n{slips}"),
+    }
 }
 
 fn step(reason: Reason) -> String {
@@ -61,6 +76,9 @@ fn step(reason: Reason) -> String {
 
 fn json(reason: Reason) -> String {
     let page = text::of(reason);
+    let near_misses: Vec<_> = NearMiss::of(reason)
+        .map(|near| json!({ "name": near.name(), "says": near.says(), "mend": near.mend() }))
+        .collect();
     let value = json!({
         "code": reason.code(),
         "title": reason.title(),
@@ -70,6 +88,7 @@ fn json(reason: Reason) -> String {
         "meaning": page.meaning,
         "causes": page.causes,
         "mend": page.mend,
+        "near_misses": near_misses,
         "example": example(reason),
     });
     format!("{value:#}\n")
@@ -82,11 +101,25 @@ fn html(reason: Reason) -> String {
         .iter()
         .map(|cause| format!("<li>{}</li>", escaped(cause)))
         .collect();
+    let slips: String = NearMiss::of(reason)
+        .map(|near| {
+            format!(
+                "<dt id=\"{name}\">{says}</dt><dd>{mend}</dd>",
+                name = near.name(),
+                says = escaped(near.says()),
+                mend = escaped(near.mend())
+            )
+        })
+        .collect();
+    let slips = match &*slips {
+        "" => slips,
+        _ => format!("<h2>Does one of these fit?</h2>\n<dl>{slips}</dl>\n"),
+    };
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>{code}</title>\n<style>:root{{color-scheme:light dark}}body{{font:1rem/1.5 system-ui,sans-serif;max-width:42rem;margin:2rem auto;padding:0 1rem}}pre{{overflow:auto;padding:1rem;border:1px solid}}</style>\n\
-         <h1><code>{code}</code></h1>\n<p><strong>{title}</strong> ({status}{step})</p>\n<p>{meaning}</p>\n\
-         <h2>Usual causes</h2>\n<ul>{causes}</ul>\n<h2>How to mend it</h2>\n<p>{mend}</p>\n<h2>Example</h2>\n<pre>{example}</pre>\n</html>\n",
+         <title>{code}</title>\n<style>{STYLE}</style>\n\
+         <main>\n<p class=\"status\">{status}{step}</p>\n<h1><code>{code}</code></h1>\n<p class=\"title\">{title}</p>\n<p>{meaning}</p>\n\
+         <h2>How to mend it</h2>\n<p class=\"mend\">{mend}</p>\n{slips}<h2>Usual causes</h2>\n<ul>{causes}</ul>\n<h2>Example</h2>\n<pre tabindex=\"0\">{example}</pre>\n</main>\n</html>\n",
         code = reason.code(),
         title = escaped(reason.title()),
         status = reason.status().as_u16(),

@@ -2,43 +2,12 @@
 
 use super::{Words, plain};
 use crate::authenticate::Malformed;
+use crate::verdict::NearMiss;
 
 /// The words for one way of being malformed.
 pub(super) fn of<'a>(how: Malformed) -> Words<'a> {
     let (detail, hint) = match how {
-        Malformed::Empty => (
-            "There is no token behind the word Bearer.",
-            "Check that the variable that holds the token is set.",
-        ),
-        Malformed::Placeholder => (
-            "There is a placeholder where the token should be.",
-            "The variable that holds the token was not filled in.",
-        ),
-        Malformed::BearerTwice => (
-            "The word Bearer stands twice before the token.",
-            "Send it once; the client library may add it for you.",
-        ),
-        Malformed::Quoted => ("The token is in quotes.", "Send it without quotes."),
-        Malformed::LineBreak => (
-            "There is a line break in the token, escaped or as a literal \\n.",
-            "Take the line break off, for example with `tr -d '\\n'`.",
-        ),
-        Malformed::Trailing => (
-            "Something stands behind the token, or a tab before it.",
-            "Send the scheme, one space, the token, and nothing else.",
-        ),
-        Malformed::Encrypted => (
-            "The token has five parts: it is encrypted.",
-            "Ask the issuer for signed access tokens (JWS), not encrypted ones (JWE).",
-        ),
-        Malformed::Opaque => (
-            "The token has no parts: it looks opaque, or like an API key.",
-            "Send a JWT access token; you may have to name an audience when you ask for it.",
-        ),
-        Malformed::Cut => (
-            "The token was cut: its last part is missing.",
-            "Copy the whole token; check the length of the field that stored it.",
-        ),
+        Malformed::Near(near) => (near.says(), near.mend()),
         Malformed::Parts => (
             "The token does not have the three parts of a signed JWT.",
             "Send the access token as the issuer gave it.",
@@ -61,10 +30,15 @@ pub(super) fn of<'a>(how: Malformed) -> Words<'a> {
         ),
     };
     let mut words = plain(detail, hint);
+    if let Malformed::Near(near) = how {
+        words.near = Some(near);
+    }
     match how {
         Malformed::Claim(name) => words.extras.claim = Some(name.to_owned()),
         Malformed::Part(part) => words.extras.part = Some(part),
-        Malformed::Cut => words.extras.part = Some("signature"),
+        Malformed::Near(NearMiss::Cut | NearMiss::CutInSignature) => {
+            words.extras.part = Some("signature")
+        }
         _ => words.extras.part = Some("token"),
     }
     words

@@ -4,6 +4,7 @@
 //! in the token's. What a token says is told only once its signature holds.
 
 mod malformed;
+mod times;
 mod token;
 
 use serde::Serialize;
@@ -12,12 +13,14 @@ use super::{Rejection, Setting};
 use crate::authorize::AuthorizationError;
 use crate::forward::ForwardError;
 use crate::http::BodyError;
+use crate::verdict::NearMiss;
 
 /// Detail, hint, members.
 #[derive(Debug, Default)]
 pub(super) struct Words<'a> {
     pub(super) detail: String,
     pub(super) hint: String,
+    pub(super) near: Option<NearMiss>,
     pub(super) extras: Extras<'a>,
 }
 
@@ -40,6 +43,8 @@ pub(super) struct Extras<'a> {
     limit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) near_miss: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     part: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +84,7 @@ struct Required<'a> {
 
 /// The words for a refusal.
 pub(super) fn of<'a>(rejection: &Rejection, setting: &'a Setting<'_>) -> Words<'a> {
-    match rejection {
+    let mut words = match rejection {
         Rejection::Authentication(refused) => token::authentication(refused, setting),
         Rejection::Authorization(error) => authorization(error, setting),
         Rejection::Forward(error) => forward(*error, setting),
@@ -104,6 +109,7 @@ pub(super) fn of<'a>(rejection: &Rejection, setting: &'a Setting<'_>) -> Words<'
             Words {
                 detail: "The route does not allow this method.".to_owned(),
                 hint: format!("Use one of: {allow}."),
+                near: None,
                 extras: Extras {
                     allow: Some(allow),
                     ..Extras::default()
@@ -114,9 +120,18 @@ pub(super) fn of<'a>(rejection: &Rejection, setting: &'a Setting<'_>) -> Words<'
             "No route matches the path.",
             "Check the path; it is compared whole, segment by segment and case-sensitive.",
         ),
+        Rejection::RouteUnnamed => plain(
+            "The token check has to be told for which route the token is.",
+            "Name it in the query: `?route=NAME`, and the method, if it is not GET: `&method=POST`.",
+        ),
+        Rejection::RouteUnknown => plain(
+            "No route of that name answers for this host.",
+            "Ask the operator of this API for the names of its routes.",
+        ),
         Rejection::Target(error) => Words {
             detail: format!("The request target is refused: {error}."),
             hint: "Send the path in its one plain form, without dot segments, empty segments and needless escapes.".to_owned(),
+            near: None,
             extras: Extras::default(),
         },
         Rejection::EncodedSlash => plain(
@@ -151,6 +166,17 @@ pub(super) fn of<'a>(rejection: &Rejection, setting: &'a Setting<'_>) -> Words<'
             },
             ..plain("The request target is longer than allowed.", "Send long values in the body.")
         },
+    };
+    words.extras.near_miss = words.near.map(NearMiss::name);
+    words
+}
+
+/// The sentences of the near miss, or these.
+fn nearly<'a>(near: Option<NearMiss>, detail: &str, hint: &str) -> Words<'a> {
+    let (detail, hint) = near.map_or((detail, hint), |near| (near.says(), near.mend()));
+    Words {
+        near,
+        ..plain(detail, hint)
     }
 }
 
@@ -158,7 +184,7 @@ fn plain<'a>(detail: &str, hint: &str) -> Words<'a> {
     Words {
         detail: detail.to_owned(),
         hint: hint.to_owned(),
-        extras: Extras::default(),
+        ..Words::default()
     }
 }
 
@@ -215,7 +241,7 @@ fn forward<'a>(error: ForwardError, setting: &Setting<'_>) -> Words<'a> {
 
 fn authorization<'a>(error: &AuthorizationError, setting: &'a Setting<'_>) -> Words<'a> {
     match error {
-        AuthorizationError::ScopeMissing { missing } => {
+        AuthorizationError::ScopeMissing { missing, near } => {
             let required = setting.requirement.map(|requirement| Required {
                 all: &requirement.scopes_all,
                 any: &requirement.scopes_any,
@@ -237,8 +263,12 @@ fn authorization<'a>(error: &AuthorizationError, setting: &'a Setting<'_>) -> Wo
                 )
             };
             Words {
-                detail,
-                hint,
+                hint: near.map_or(hint, |near| near.mend().to_owned()),
+                detail: match near {
+                    Some(near) => format!("{detail} {}", near.says()),
+                    None => detail,
+                },
+                near: *near,
                 extras: Extras {
                     required,
                     missing: Some(missing.iter().map(|scope| scope.to_string()).collect()),
@@ -255,6 +285,7 @@ fn authorization<'a>(error: &AuthorizationError, setting: &'a Setting<'_>) -> Wo
                 .to_owned(),
             hint: "Connect with the certificate that the token was asked for with, or ask for a token with this one."
                 .to_owned(),
+            near: None,
             extras: Extras {
                 claim: Some("cnf".to_owned()),
                 ..Extras::default()
@@ -265,6 +296,7 @@ fn authorization<'a>(error: &AuthorizationError, setting: &'a Setting<'_>) -> Wo
                 "The claim `{claim}` of the token does not have a value that this route allows."
             ),
             hint: "Ask the owner of the API which accounts may use it.".to_owned(),
+            near: None,
             extras: Extras {
                 claim: Some(claim.to_string()),
                 ..Extras::default()

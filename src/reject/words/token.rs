@@ -1,15 +1,14 @@
 //! The sentences about a token: steps 0 to 4 and the revocations, with the near misses.
 
-use super::{Extras, RenewalMember, Words, plain};
-use crate::authenticate::{AuthenticationError, IssuerNearMiss, Refused};
+use super::{Extras, RenewalMember, Words, nearly, plain, times};
+use crate::authenticate::{AuthenticationError, Refused};
 use crate::clock::{UnixTime, spoken};
 use crate::policy::{Issuer, IssuerId, TokenPlace};
 use crate::reject::Setting;
+use crate::verdict::{NearMiss, Reason};
 
 /// Issuers and audiences that one body lists.
 const LISTED_MAX: usize = 10;
-/// A token that is early or late by no more than this is a matter of clocks.
-const CLOCK_SKEW_SECS: u64 = 60;
 
 pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) -> Words<'a> {
     use AuthenticationError as E;
@@ -41,26 +40,21 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
             "The request carries more than one credential.",
             "Send exactly one Authorization header with one bearer token.",
         ),
-        E::SchemeUnsupported { bare_token } => Words {
+        E::SchemeUnsupported(near) => Words {
             extras: Extras {
                 accepted: Some(vec!["Bearer"]),
                 ..Extras::default()
             },
-            ..if *bare_token {
-                plain(
-                    "The Authorization header holds a token without a scheme.",
-                    "Put the word Bearer and a space before the token.",
-                )
-            } else {
-                plain(
-                    "The Authorization header has a scheme other than Bearer.",
-                    "Send `Authorization: Bearer <token>`.",
-                )
-            }
+            ..nearly(
+                *near,
+                "The Authorization header has a scheme other than Bearer.",
+                "Send `Authorization: Bearer <token>`.",
+            )
         },
         E::TooLarge { size, limit } => Words {
             detail: format!("The token has {size} bytes, {limit} are allowed."),
             hint: "Ask the issuer for a token with fewer claims.".to_owned(),
+            near: None,
             extras: Extras {
                 size: Some(*size as u64),
                 limit: Some(*limit as u64),
@@ -80,18 +74,20 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
             )
         },
         E::IssuerUntrusted(near) => untrusted(*near, setting),
-        E::AlgNotAllowed => Words {
+        E::AlgNotAllowed(near) => Words {
             extras: Extras {
                 accepted: issuer.map(|issuer| issuer.algorithms.names()),
                 ..Extras::default()
             },
-            ..plain(
+            ..nearly(
+                *near,
                 "The token is signed with an algorithm that is not accepted from its issuer, or not for the key that it names.",
                 "Have the issuer sign its access tokens with an accepted algorithm.",
             )
         },
-        E::KeyUnknown { belongs_to } => key_unknown(*belongs_to, refused.issuer, setting),
-        E::SignatureInvalid => plain(
+        E::KeyUnknown(near) => key_unknown(*near, refused.issuer, setting),
+        E::SignatureInvalid(near) => nearly(
+            *near,
             "No key of the issuer made the token's signature.",
             "The token was changed on its way, cut, or signed by another environment of the same issuer. Get a new one.",
         ),
@@ -114,37 +110,37 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
             "The gateway has no keys of the token's issuer at this time.",
             "It is not your fault: keep the token and try again.",
         ),
-        E::TypeNotAllowed { id_token } => Words {
+        E::TypeNotAllowed(near) => Words {
             extras: Extras {
                 accepted: issuer.map(|issuer| texts(&issuer.token_types)),
                 ..Extras::default()
             },
-            ..if *id_token {
-                plain(
-                    "An ID token was sent where an access token is wanted.",
-                    "Send the access_token of the issuer's answer, not the id_token.",
-                )
-            } else {
-                plain(
-                    "The token's `typ` is not one that is accepted from its issuer.",
-                    "Send an access token; ID tokens and refresh tokens do not open an API.",
-                )
-            }
+            ..nearly(
+                *near,
+                "The token's `typ` is not one that is accepted from its issuer.",
+                "Send an access token; ID tokens and refresh tokens do not open an API.",
+            )
         },
         E::ClaimMissing { claim: name } => Words {
             detail: format!("The token has no `{name}` claim."),
             hint: "Ask the issuer for access tokens with this claim.".to_owned(),
+            near: None,
             extras: claim(name),
         },
-        E::Expired { at } => expired(*at, issuer, setting),
-        E::NotYetValid { from } => early("The token becomes valid", *from, setting),
-        E::IssuedInFuture { at } => early("The token was issued", *at, setting),
+        E::Expired { at } => times::expired(*at, refused.issuer, setting),
+        E::NotYetValid { from } => {
+            times::early(Reason::TokenNotYetValid, *from, refused.issuer, setting)
+        }
+        E::IssuedInFuture { at } => {
+            times::early(Reason::TokenIssuedInFuture, *at, refused.issuer, setting)
+        }
         E::TooOld { limit } => Words {
             detail: format!(
                 "The token is older than allowed; the limit is {}.",
                 spoken(*limit)
             ),
             hint: renew(),
+            near: None,
             extras: Extras {
                 limit: Some(limit.as_secs()),
                 renewal: issuer.map(renewal),
@@ -157,12 +153,13 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
                 spoken(*limit)
             ),
             hint: "Ask the issuer for tokens that live shorter.".to_owned(),
+            near: None,
             extras: Extras {
                 limit: Some(limit.as_secs()),
                 ..Extras::default()
             },
         },
-        E::WrongAudience => audience(refused, setting),
+        E::WrongAudience(near) => audience(*near, refused, setting),
         E::RevocationsUnavailable => plain(
             "The gateway cannot be sure that the token was not taken back, and this route demands that.",
             "It is not your fault: keep the token and try again.",
@@ -176,6 +173,7 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
                 }
             }
             .to_owned(),
+            near: None,
             extras: Extras {
                 revoked_by: Some(revoked.by.name()),
                 revoked_at: Some(revoked.at.rfc3339()),
@@ -185,111 +183,42 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
     }
 }
 
-fn untrusted<'a>(near: Option<IssuerNearMiss>, setting: &'a Setting<'_>) -> Words<'a> {
+fn untrusted<'a>(near: Option<NearMiss>, setting: &'a Setting<'_>) -> Words<'a> {
     let named = |id| rules(setting, id).map_or("", |issuer| &*issuer.issuer);
-    let (detail, hint) = match near {
-        Some(IssuerNearMiss::TrailingSlash(id)) => (
-            "The token's `iss` differs from a trusted issuer only by a slash at its end."
-                .to_owned(),
-            format!(
-                "The operator or the issuer must write it as `{}`, byte for byte.",
-                named(id)
-            ),
-        ),
-        Some(IssuerNearMiss::Scheme(id)) => (
-            "The token's `iss` differs from a trusted issuer only by http and https.".to_owned(),
-            format!(
-                "The issuer must call itself `{}`, byte for byte.",
-                named(id)
-            ),
-        ),
-        Some(IssuerNearMiss::OtherRoute) => (
-            "The token's issuer is known to this gateway, but not trusted for this route."
-                .to_owned(),
-            "Get a token from one of the trusted issuers.".to_owned(),
-        ),
-        None => (
-            "The token's `iss` is none of the issuers that this route trusts.".to_owned(),
-            "The token may be of another environment. Get one from a trusted issuer.".to_owned(),
-        ),
-    };
     let trusted = setting.route.map(|route| {
         let trusts = route.trusts().iter().take(LISTED_MAX);
         trusts.map(|trust| named(trust.issuer)).collect()
     });
     Words {
-        detail,
-        hint,
         extras: Extras {
             trusted,
             ..Extras::default()
         },
+        ..nearly(
+            near,
+            "The token's `iss` is none of the issuers that this route trusts.",
+            "The token may be of another environment. Get one from a trusted issuer.",
+        )
     }
 }
 
 fn key_unknown<'a>(
-    belongs_to: Option<IssuerId>,
+    near: Option<NearMiss>,
     issuer: Option<IssuerId>,
     setting: &Setting<'_>,
 ) -> Words<'a> {
-    let other = belongs_to.and_then(|id| rules(setting, id));
-    let mut words = match other {
-        Some(other) => plain(
-            &format!(
-                "The token's `kid` is a key of another issuer, {}.",
-                other.issuer
-            ),
-            "The token says that it comes from one issuer and is signed by another: two environments are mixed.",
-        ),
-        None => plain(
-            "The issuer's keys, as the gateway last saw them, do not have the key that the token names.",
-            "If the issuer has rotated its keys just now, send the request again in half a minute. If not, the token is old or of another environment: get a new one.",
-        ),
-    };
+    let mut words = nearly(
+        near,
+        "The issuer's keys, as the gateway last saw them, do not have the key that the token names.",
+        "If the issuer has rotated its keys just now, send the request again in half a minute. If not, the token is old or of another environment: get a new one.",
+    );
     words.extras.keys_checked_at = issuer
         .and_then(|id| setting.policy.issuer(id)?.keys().checked_at)
         .map(UnixTime::rfc3339);
     words
 }
 
-fn expired<'a>(at: UnixTime, issuer: Option<&'a Issuer>, setting: &Setting<'_>) -> Words<'a> {
-    let ago = setting.now.since(at);
-    let clocks = if ago.as_secs() <= CLOCK_SKEW_SECS {
-        " If it should still be valid, compare the clocks."
-    } else {
-        ""
-    };
-    Words {
-        detail: format!("The token expired {} ago.", spoken(ago)),
-        hint: format!(
-            "{}{clocks}",
-            issuer.map_or_else(
-                || "Get a new token and send the request again.".to_owned(),
-                get_new_token
-            )
-        ),
-        extras: Extras {
-            expired_at: Some(at.rfc3339()),
-            renewal: issuer.map(renewal),
-            ..Extras::default()
-        },
-    }
-}
-
-fn early<'a>(what: &str, from: UnixTime, setting: &Setting<'_>) -> Words<'a> {
-    let skew = from.since(setting.now);
-    Words {
-        detail: format!("{what} {} from now, by this gateway's clock.", spoken(skew)),
-        hint: "Compare the clocks of the issuer and of the gateway, `server_time`.".to_owned(),
-        extras: Extras {
-            valid_from: Some(from.rfc3339()),
-            skew: Some(skew.as_secs()),
-            ..Extras::default()
-        },
-    }
-}
-
-fn audience<'a>(refused: &Refused, setting: &'a Setting<'_>) -> Words<'a> {
+fn audience<'a>(near: Option<NearMiss>, refused: &Refused, setting: &'a Setting<'_>) -> Words<'a> {
     let trust = refused.issuer.and_then(|id| setting.route?.trust(id));
     let expected: Vec<&str> = trust
         .map(|trust| {
@@ -302,17 +231,18 @@ fn audience<'a>(refused: &Refused, setting: &'a Setting<'_>) -> Words<'a> {
         })
         .unwrap_or_default();
     Words {
-        detail:
-            "The token is not meant for this API: its `aud` holds none of the expected audiences."
-                .to_owned(),
-        hint: format!(
-            "Ask the issuer for a token with the audience {}.",
-            expected.join(" or ")
-        ),
         extras: Extras {
-            expected: Some(expected),
+            expected: Some(expected.clone()),
             ..Extras::default()
         },
+        ..nearly(
+            near,
+            "The token is not meant for this API: its `aud` holds none of the expected audiences.",
+            &format!(
+                "Ask the issuer for a token with the audience {}.",
+                expected.join(" or ")
+            ),
+        )
     }
 }
 
@@ -327,7 +257,7 @@ fn texts(list: &[Box<str>]) -> Vec<&str> {
     list.iter().map(|text| &**text).collect()
 }
 
-fn rules<'a>(setting: &'a Setting<'_>, id: IssuerId) -> Option<&'a Issuer> {
+pub(super) fn rules<'a>(setting: &'a Setting<'_>, id: IssuerId) -> Option<&'a Issuer> {
     setting.policy.issuer(id).map(|issuer| &*issuer.rules)
 }
 
@@ -339,7 +269,7 @@ fn only_issuer<'a>(setting: &'a Setting<'_>) -> Option<&'a Issuer> {
     }
 }
 
-fn renewal(issuer: &Issuer) -> RenewalMember<'_> {
+pub(super) fn renewal(issuer: &Issuer) -> RenewalMember<'_> {
     RenewalMember {
         issuer: &issuer.issuer,
         token_endpoint: issuer
@@ -360,7 +290,7 @@ fn where_to_get(issuer: &Issuer) -> String {
     }
 }
 
-fn get_new_token(issuer: &Issuer) -> String {
+pub(super) fn get_new_token(issuer: &Issuer) -> String {
     let hint = issuer
         .renewal
         .as_ref()

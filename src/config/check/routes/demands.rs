@@ -55,6 +55,31 @@ impl Parts<'_> {
         upgrades
     }
 
+    /// Whether the route only reports. What the upstream would rely on then is a fault: it is not there for
+    /// whoever passes without a good token.
+    pub(super) fn report_only(&self, checker: &mut Checker<'_>) -> bool {
+        let Some((Value::Text(auth), span)) = self.node.value("auth") else {
+            return false;
+        };
+        if auth != "report" {
+            return false;
+        }
+        let what = &self.what;
+        checker.warn(
+            "BW0216",
+            format!("{what} has `auth = \"report\"`: it refuses nobody"),
+            span,
+            "write \"required\" once bearward_would_deny_total stays where it is",
+        );
+        if let Some((_, span)) = self.node.value("internal_token") {
+            let message = format!(
+                "{what} has `auth = \"report\"` and an `internal_token`, which only a good token can be exchanged for"
+            );
+            checker.error("BW0106", message, span);
+        }
+        true
+    }
+
     pub(super) fn methods(&self, node: &Node, checker: &mut Checker<'_>) -> MethodSet {
         let Some(texts) = node.texts("methods") else {
             return MethodSet::Any;
@@ -289,6 +314,9 @@ impl Parts<'_> {
             list("headers", "authorization"),
         );
         let mut expose = EXPOSED_ALWAYS.to_owned();
+        if self.node.flag("token_expires_in") {
+            expose.push_str(", Bearward-Token-Expires-In");
+        }
         for (name, _) in node.texts("expose").unwrap_or_default() {
             expose.push_str(", ");
             expose.push_str(name);

@@ -114,6 +114,7 @@ impl Parts<'_> {
         let strip_prefix = self.strip_prefix(path.as_ref(), checker);
         let response_headers = self.response_headers(checker);
         let limit = self.limit(checker);
+        let report_only = self.report_only(checker);
         let cors = node.table("cors").map(|cors| self.cors(cors, checker));
         Some(Placement {
             route: Arc::new(Route {
@@ -138,7 +139,8 @@ impl Parts<'_> {
                 response_headers,
                 limit,
                 upgrades,
-                end_streams: node.flag("end_streams"),
+                // Whoever only reports cuts nothing off.
+                end_streams: node.flag("end_streams") && !report_only,
                 revocations_required: node.flag("revocations_required"),
                 encoded_slashes: node.text("encoded_slashes").as_deref() == Some("allow"),
                 identity,
@@ -146,6 +148,8 @@ impl Parts<'_> {
                     Some(cors) => Some(cors?),
                     None => None,
                 },
+                token_expires_in: node.flag("token_expires_in"),
+                report_only,
             }),
             listeners,
             hosts,

@@ -1,0 +1,199 @@
+//! `bearward route test`: which route and rule a request meets, and what they demand. Without a network.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use http::{HeaderMap, Method, Uri};
+use serde_json::json;
+
+use super::output::{Code, Failure, data};
+use super::{CONFIG, Outcome, load};
+use crate::config::Config;
+use crate::explain::{RouteTold, RuleTold};
+use crate::http::target::Target;
+use crate::policy::{IssuerKeys, ListenerId, Placement, Policy, RouteTable, TrustedIssuer};
+use crate::published::Published;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RouteCommand {
+    /// Find the route and the rule for a request.
+    #[command(after_help = "Example: bearward route test GET https://api.example.com/orders/1")]
+    Test(TestArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TestArguments {
+    /// The method, such as GET.
+    method: String,
+    /// The URL, with scheme and host.
+    url: String,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    config: PathBuf,
+    /// The listener that is asked; by default the first that answers for the host.
+    #[arg(long)]
+    listener: Option<String>,
+    /// Print it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn route(command: &RouteCommand) -> Outcome {
+    let RouteCommand::Test(arguments) = command;
+    let usage = |message: String| Failure::new(Code::Usage, message);
+    let method = Method::from_bytes(arguments.method.as_bytes())
+        .ok()
+        .filter(|method| {
+            !method
+                .as_str()
+                .bytes()
+                .any(|byte| byte.is_ascii_lowercase())
+        })
+        .ok_or_else(|| {
+            usage(format!(
+                "`{}` is no method; they are written in capitals",
+                arguments.method
+            ))
+        })?;
+    let uri = arguments
+        .url
+        .parse::<Uri>()
+        .ok()
+        .filter(|uri| uri.authority().is_some())
+        .ok_or_else(|| {
+            usage(format!(
+                "`{}` is no URL with scheme and host",
+                arguments.url
+            ))
+        })?;
+    let config = load(&arguments.config)?;
+    let headers = HeaderMap::new();
+    let target = Target::check(&method, &uri, &headers)
+        .map_err(|error| Failure::new(Code::Negative, format!("400 request_malformed: {error}")))?;
+    let policy = policy(&config);
+    let served = |listener: &ListenerId| policy.routes().serves_host(*listener, &target.host);
+    let listeners = config.listeners.iter().enumerate();
+    let listener = match &arguments.listener {
+        Some(name) => listeners
+            .clone()
+            .find(|(_, listener)| *listener.name == **name)
+            .map(|(index, _)| ListenerId(index))
+            .ok_or_else(|| usage(format!("there is no listener `{name}`")))?,
+        None => listeners
+            .map(|(index, _)| ListenerId(index))
+            .find(served)
+            .ok_or_else(|| {
+                let message = format!(
+                    "421 authority_unknown: no listener answers for {}",
+                    target.host
+                );
+                Failure::new(Code::Negative, message)
+            })?,
+    };
+    let route = policy.routes().find(listener, &target.host, target.path);
+    let placement = route.and_then(|route| {
+        let mut all = policy.routes().placements().iter();
+        all.find(|placement| placement.route.index == route.index)
+    });
+    let Some(placement) = placement else {
+        return Err(Failure::new(
+            Code::Negative,
+            "404 route_not_found: no route matches the path",
+        ));
+    };
+    if target.encoded_slash && !placement.route.encoded_slashes {
+        let message = format!(
+            "400 request_malformed: route `{}` does not allow an escaped slash",
+            placement.route.name
+        );
+        return Err(Failure::new(Code::Negative, message));
+    }
+    let told = told(placement, &policy, &config);
+    let rule = placement.route.rule(&method);
+    let name = config.listeners.get(listener.0).map(|it| &*it.name);
+    if arguments.json {
+        data(&format!(
+            "{:#}",
+            json!({ "listener": name, "route": told, "rule": rule })
+        ));
+    } else {
+        print(&told, name.unwrap_or_default(), &method, rule);
+    }
+    match rule {
+        Some(_) => Ok(ExitCode::SUCCESS),
+        None => Err(Failure::new(
+            Code::Negative,
+            format!("405 method_not_allowed: use {}", placement.route.allow()),
+        )),
+    }
+}
+
+/// Routes and rules alone: nothing is judged.
+fn policy(config: &Config) -> Policy {
+    // Collisions were faults of the configuration.
+    let (routes, _) = RouteTable::new(config.listeners.len(), &config.routes);
+    let issuers = config.issuers.iter().map(|issuer| {
+        TrustedIssuer::new(
+            Arc::clone(&issuer.rules),
+            Arc::new(Published::new(IssuerKeys::default())),
+        )
+    });
+    Policy::new(issuers.collect(), routes)
+}
+
+fn told(placement: &Placement, policy: &Policy, config: &Config) -> RouteTold {
+    let upstream = config.upstreams.get(placement.route.upstream.0);
+    RouteTold::of(
+        placement,
+        policy,
+        upstream.map_or("", |upstream| &upstream.name),
+    )
+}
+
+fn print(told: &RouteTold, listener: &str, method: &Method, rule: Option<usize>) {
+    let line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            data(&format!("{name:<11} {value}"));
+        }
+    };
+    line("route", &told.name);
+    line("listener", listener);
+    line("path", &told.path);
+    line("hosts", &told.hosts.join(", "));
+    line("auth", told.auth);
+    for issuer in &told.issuers {
+        line("issuer", &format!("{} ({})", issuer.issuer, issuer.name));
+        line("audience", &issuer.audiences.join(" or "));
+    }
+    if let Some(place) = rule
+        && let Some(found) = told.rules.get(place)
+    {
+        line("rule", &format!("{place}: {}", methods(found, method)));
+        line("scopes", &scopes(found));
+        line("claims", &found.claims.join(", "));
+        if found.client_certificate {
+            line("certificate", "the client's certificate counts");
+        }
+    }
+    line("upstream", &told.upstream);
+}
+
+fn methods(rule: &RuleTold, method: &Method) -> String {
+    match &*rule.methods {
+        [] => format!("any method, {method} too"),
+        methods => methods.join(", "),
+    }
+}
+
+fn scopes(rule: &RuleTold) -> String {
+    let all = rule.scopes_all.join(" ");
+    let any = rule.scopes_any.join(" ");
+    match (&*all, &*any) {
+        ("", "") => "none is demanded".to_owned(),
+        (all, "") => format!("all of: {all}"),
+        ("", any) => format!("one of: {any}"),
+        (all, any) => format!("all of: {all}; one of: {any}"),
+    }
+}
