@@ -86,6 +86,8 @@ mod reject;
 
 mod explain;
 
+mod decisions;
+
 mod inbound;
 
 mod gateway;

@@ -5,25 +5,28 @@
 //! list, a foreign `Origin` is refused, and changes are JSON only. It runs on control's runtime.
 
 mod api;
+mod events;
 mod health;
 mod readings;
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::control::{Active, ReloadStatus, Reloads};
+use crate::control::{Active, ReloadStatus, Reloads, SavedKeys};
 use crate::gateway::Gateway;
 use crate::listen::admission::Admission;
 use crate::listen::{Acceptor, Stream};
@@ -31,6 +34,8 @@ use crate::observe::Metrics;
 use crate::policy::Policy;
 use crate::published::Published;
 use crate::revocation::Revocations;
+use events::Events;
+pub(crate) use events::FOLLOWERS_MAX;
 
 /// Connections at once, on each address.
 const CONNECTIONS_MAX: usize = 256;
@@ -56,6 +61,12 @@ pub(crate) struct Admin {
     /// This run of the process, for names that must not repeat.
     pub(crate) run: uuid::Uuid,
     pub(crate) ending: watch::Receiver<bool>,
+    /// The configuration's file; `None`: it came from elsewhere.
+    pub(crate) file: Option<PathBuf>,
+    /// Keys of earlier runs.
+    pub(crate) saved: SavedKeys,
+    /// Places for those who follow what happens.
+    pub(crate) followers: Arc<Semaphore>,
 }
 
 /// What one address serves.
@@ -66,7 +77,8 @@ pub(crate) enum Scope {
     Probes,
 }
 
-type Answer = Response<Full<Bytes>>;
+/// Whole, or one that goes on.
+type Answer = Response<Either<Full<Bytes>, Events>>;
 
 /// Serves an address until the gateway has ended, or another takes over.
 pub(crate) async fn serve(
@@ -95,8 +107,10 @@ pub(crate) async fn serve(
         let admin = Arc::clone(&admin);
         let by_network = matches!(stream, Stream::Left(_));
         tokio::spawn(async move {
+            // Whether the answer is one that goes on.
+            let follows = AtomicBool::new(false);
             let service = service_fn(|request| {
-                let admin = Arc::clone(&admin);
+                let (admin, follows) = (Arc::clone(&admin), &follows);
                 async move {
                     // A change that has begun comes to its end and into the audit, also if whoever
                     // asked has gone.
@@ -106,21 +120,27 @@ pub(crate) async fn serve(
                         );
                     let failed =
                         |_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the answer failed");
-                    Ok::<_, Infallible>(answering.await.unwrap_or_else(failed))
+                    let answer = answering.await.unwrap_or_else(failed);
+                    follows.store(matches!(answer.body(), Either::Right(_)), Ordering::Relaxed);
+                    Ok::<_, Infallible>(answer)
                 }
             });
             let connection = http1::Builder::new()
                 .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), service);
+            let mut connection = std::pin::pin!(connection);
             // Whoever asked has gone, or took too long; there is nobody to tell.
-            let _ = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
+            let over = tokio::time::timeout(CONNECTION_LIMIT, connection.as_mut()).await;
+            if over.is_err() && follows.load(Ordering::Relaxed) {
+                let _ = connection.await;
+            }
             drop(admitted);
         });
     }
 }
 
 async fn answer(
-    admin: &Admin,
+    admin: &Arc<Admin>,
     scope: Scope,
     by_network: bool,
     request: Request<Incoming>,
@@ -216,7 +236,7 @@ impl Admin {
 }
 
 fn text(status: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -15,14 +15,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
-use crate::admin::{Admin, Scope};
+use crate::admin::{Admin, FOLLOWERS_MAX, Scope};
 use crate::authenticate::{Authenticator, IntrospectionRequests, TokenCache};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Active, Control, NotReloaded, ReloadParts, ReloadStatus, Reloads};
-use crate::gateway::{CHECK_PEERS_MAX, CHECK_QUOTA, Gateway};
+use crate::gateway::{CHECK_PEERS_MAX, CHECK_QUOTA, Gateway, Trial};
 use crate::inbound::Inbound;
 use crate::keys::KeyRequests;
 use crate::limit::Buckets;
@@ -276,6 +276,7 @@ pub fn start(
         clock,
         audit: Arc::clone(&audit),
         checks: Buckets::new(CHECK_QUOTA, CHECK_PEERS_MAX),
+        trial: Trial::default(),
     });
     let cells = (0..workers).map(|worker| metrics.worker(worker));
     let lanes = control::lanes(&prepared, &gateway, cells, None);
@@ -303,6 +304,9 @@ pub fn start(
         drains: Arc::clone(&drains),
         run: uuid::Uuid::now_v7(),
         ending: ends.clone(),
+        file: file.clone(),
+        saved: saved.clone(),
+        followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
     });
     let admin_bound = admin_standing.socket.address()?;
     let probes_bound = probe_standing.as_ref().map(|it| it.socket.address());

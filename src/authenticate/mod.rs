@@ -171,6 +171,55 @@ impl Authenticator {
         answer.map(Caller::Authenticated)
     }
 
+    /// The verdict of another policy over a credential, at once: nobody is asked for keys. `None`: its issuer
+    /// would have to be asked about it.
+    pub(crate) fn judge_by(
+        &self,
+        policy: &Policy,
+        route: &Route,
+        credential: Credential<'_>,
+        (now, token_bytes_max): (UnixTime, usize),
+    ) -> Option<Result<Principal, Refused>> {
+        let token = match found(credential, route) {
+            Ok(token) => token,
+            Err(error) => return Some(Err(error.into())),
+        };
+        if introspect::issuer_for(route, &token).is_some() {
+            return None;
+        }
+        let ask = Ask {
+            policy,
+            route,
+            revocations: &self.revocations,
+            now,
+            token: &token,
+            token_bytes_max,
+        };
+        Some(judge(&ask, Some(&self.cache), &mut Notes::default()))
+    }
+
+    /// The verdict of another policy over a token whose signature held once.
+    ///
+    /// # Errors
+    /// The first step that fails.
+    pub(crate) fn judge_held(
+        &self,
+        policy: &Policy,
+        route: &Route,
+        held: &Principal,
+        now: UnixTime,
+    ) -> Result<Principal, Refused> {
+        let ask = Ask {
+            policy,
+            route,
+            revocations: &self.revocations,
+            now,
+            token: &[],
+            token_bytes_max: 0,
+        };
+        checked(&ask, verify::held(&ask, held.shared())?)
+    }
+
     /// Has the issuer of a token asked for the key that it names, within a bound.
     async fn ask_for_key(&self, refused: &Refused, policy: &Policy) {
         if let Some(issuer) = refused.issuer.and_then(|id| policy.issuer(id)) {
@@ -205,7 +254,11 @@ pub(crate) fn judge(
     cache: Option<&TokenCache>,
     notes: &mut Notes,
 ) -> Result<Principal, Refused> {
-    let held = verify::verify(ask, cache, notes)?;
+    checked(ask, verify::verify(ask, cache, notes)?)
+}
+
+/// What is checked anew, however the signature was found to hold.
+fn checked(ask: &Ask<'_>, held: verify::Holds<'_>) -> Result<Principal, Refused> {
     let principal = Principal::new(held.id, held.token);
     claims::check(principal.verified(), held.issuer, held.trust, ask.now)
         .and_then(|()| check_revocation(&principal, held.issuer, ask))

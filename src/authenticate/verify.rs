@@ -105,10 +105,21 @@ pub(super) fn verify<'a>(
 
 /// Finds the issuer of a verified token among those that the route trusts.
 fn resolve<'a>(ask: &Ask<'a>, token: Arc<Verified>) -> Result<Holds<'a>, Refused> {
+    // An opaque token is never verified by a key.
+    if token.signed.is_none() {
+        let (id, ..) = trusted(ask, &token.iss)?;
+        let error = AuthenticationError::AlgNotAllowed(None);
+        return Err(refused_signed(id, &token, error));
+    }
+    held(ask, token)
+}
+
+/// The same for a token that was found to be good before: by a key, or by its issuer's word.
+pub(super) fn held<'a>(ask: &Ask<'a>, token: Arc<Verified>) -> Result<Holds<'a>, Refused> {
     let (id, issuer, trust) = trusted(ask, &token.iss)?;
     // An issuer's own list may have changed since; the key's has not, or it is another key.
     let signed = token.signed.as_ref();
-    if !signed.is_some_and(|signed| issuer.algorithms.contains(signed.alg)) {
+    if !signed.is_none_or(|signed| issuer.algorithms.contains(signed.alg)) {
         return Err(refused_signed(
             id,
             &token,

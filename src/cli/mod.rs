@@ -6,7 +6,9 @@
 //! machine.
 
 mod admin_client;
+mod candidate;
 mod check;
+mod decisions;
 mod demo;
 mod drain;
 mod explain;
@@ -95,6 +97,15 @@ enum Command {
     /// Have a running gateway finish what runs and end, as SIGTERM does.
     #[command(after_help = "Example: bearward drain --config bearward.toml")]
     Drain(admin_client::AdminArguments),
+    /// List what a running gateway refused of late, or follow it.
+    #[command(after_help = "Example: bearward decisions --follow --reason token_expired")]
+    Decisions(decisions::DecisionsArguments),
+    /// Show one decision with the way to it, by the id that a client got.
+    #[command(after_help = "Example: bearward decision 0193a6c2-7f3e-7c21-9a41-2f6d0d2f9b11")]
+    Decision(decisions::DecisionArguments),
+    /// Try another configuration on the requests that come, without refusing by it.
+    #[command(subcommand)]
+    Candidate(candidate::CandidateCommand),
     /// Revoke tokens at a running gateway.
     #[command(after_help = "Example: bearward revoke subject alice --issuer main")]
     Revoke(revoke::RevokeArguments),
@@ -119,6 +130,9 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => keys::keys(&command),
         Command::Reload(arguments) => reload::reload(&arguments),
         Command::Drain(arguments) => drain::drain(&arguments),
+        Command::Decisions(arguments) => decisions::decisions(&arguments),
+        Command::Decision(arguments) => decisions::decision(&arguments),
+        Command::Candidate(command) => candidate::candidate(&command),
         Command::Revoke(arguments) => revoke::revoke(&arguments),
         Command::Revocations(command) => revoke::revocations(&command),
     };

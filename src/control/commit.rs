@@ -12,6 +12,7 @@ use super::refresh::Around;
 use super::saved::SavedKeys;
 use super::tasks::Tasks;
 use super::upstreams::KeptUpstream;
+use crate::decisions::Ring;
 use crate::forward::Pools;
 use crate::gateway::{Gateway, Lane, Serving};
 use crate::observe::metrics::WorkerCells;
@@ -51,6 +52,10 @@ pub(crate) fn lanes(
             setup: Arc::clone(&prepared.setup),
             pools: Pools::new(upstreams(), workers, before.map(|before| &before.pools)),
             cells,
+            kept: match before {
+                Some(before) => Arc::clone(&before.kept),
+                None => Arc::new(Ring::new(workers)),
+            },
         })
     };
     cells.enumerate().map(lane).collect()

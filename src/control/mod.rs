@@ -5,6 +5,7 @@
 //! keeps them (`issuers`, `refresh`). Opaque tokens are asked about here too.
 
 mod active;
+mod candidate;
 mod certificates;
 mod commit;
 mod discovery;
@@ -44,6 +45,7 @@ use refresh::Order;
 use reload::Reloader;
 
 pub(crate) use active::{Active, Door};
+pub(crate) use candidate::{NotTried, candidate};
 pub(crate) use commit::{Work, Worker, commit, lanes};
 pub(crate) use fetch::FetchError;
 pub(crate) use issuers::{KeptIssuer, prepare as issuers};

@@ -1,5 +1,6 @@
 //! The whole way of a request in one function, [`Gateway::answer`], and the handles that it needs.
 
+mod candidate;
 mod check;
 mod downstream;
 mod framing;
@@ -17,8 +18,10 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use uuid::Uuid;
 
 use crate::authenticate::Authenticator;
+use crate::authorize::ClientCertificate;
 use crate::clock::{Clock, UnixTime};
 use crate::forward::{self, Moved, Outgoing, Tunnel};
 use crate::http::Body;
@@ -31,6 +34,8 @@ use crate::observe::exchange::UpstreamNotes;
 use crate::observe::{Audit, Exchange};
 use crate::policy::{Requirement, Route};
 use crate::reject::{self, Rejection, Setting};
+use candidate::Live;
+pub(crate) use candidate::{Candidate, Replayed, Trial};
 pub(crate) use check::{CHECK_PEERS_MAX, CHECK_QUOTA, Question};
 pub(crate) use downstream::{Downstream, Front};
 use lifetime::StreamKind;
@@ -48,6 +53,8 @@ pub(crate) struct Gateway {
     pub(crate) inbound: Inbound,
     /// How often clients have their tokens checked.
     pub(crate) checks: Buckets,
+    /// A configuration that is tried beside the one that serves.
+    pub(crate) trial: Trial,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -66,12 +73,33 @@ struct Progress {
     upgrade: Option<Upgrade>,
     /// What its connection, or its stream, goes on with.
     tunnel: Option<Tunnel>,
+    /// What its route would have refused it for, and only reports.
+    reported: Option<Rejection>,
 }
 
 impl Progress {
     fn requirement(&self) -> Option<&Requirement> {
         let rule = self.route.as_ref()?.rules.get(self.rule?)?;
         Some(&rule.requirement)
+    }
+
+    /// What a refusal is built from.
+    fn setting<'a>(&'a self, serving: &'a Serving, parts: &'a Parts, id: Uuid) -> Setting<'a> {
+        let setup = &serving.lane.setup;
+        Setting {
+            site: &setup.site,
+            policy: &setup.policy,
+            route: self.route.as_deref(),
+            requirement: self.requirement(),
+            limits: serving.front.limits,
+            now: self.now,
+            method: &parts.method,
+            version: parts.version,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            id,
+            for_operator: false,
+        }
     }
 }
 
@@ -99,6 +127,7 @@ impl Gateway {
             origin,
             upgrade,
             tunnel: None,
+            reported: None,
         };
         let answer = gateway
             .decide(
@@ -110,34 +139,44 @@ impl Gateway {
                 &mut recorder,
             )
             .await;
-        let response = answer.unwrap_or_else(|rejection| {
-            recorder.refused(&rejection);
-            let setting = Setting {
-                site: &setup.site,
-                policy: &setup.policy,
-                route: progress.route.as_deref(),
-                requirement: progress.requirement(),
-                limits: front.limits,
-                now,
-                method: &parts.method,
-                version: parts.version,
-                uri: &parts.uri,
-                headers: &parts.headers,
-                id: recorder.exchange.id(),
-                for_operator: false,
-            };
-            let mut response = reject::respond(&rejection, &setting);
-            if let Some(route) = &progress.route {
-                route.response_headers.complete(response.headers_mut());
+        let (response, rejection) = match answer {
+            Ok(response) => (response, progress.reported.take()),
+            Err(rejection) => {
+                recorder.refused(&rejection);
+                let setting = progress.setting(&serving, &parts, recorder.exchange.id());
+                let mut response = reject::respond(&rejection, &setting);
+                if let Some(route) = &progress.route {
+                    route.response_headers.complete(response.headers_mut());
+                }
+                (response, Some(rejection))
             }
-            response
+        };
+        recorder.answered(&response);
+        let differs = gateway.trial.candidate().is_some_and(|candidate| {
+            let live = Live {
+                parts: &parts,
+                listener: &front.name,
+                route: progress.route.as_deref(),
+                certificate: ClientCertificate::Shown(downstream.certificate.as_ref()),
+                now,
+                reason: recorder.exchange.reason,
+                id: recorder.exchange.id(),
+            };
+            candidate.compare(gateway, &live)
         });
+        if recorder.keeps() || differs {
+            let setting = Setting {
+                for_operator: true,
+                ..progress.setting(&serving, &parts, recorder.exchange.id())
+            };
+            recorder.keep(rejection.as_ref(), &setting);
+        }
+        recorder.exchange.uri = parts.uri;
         let tunnel = progress.tunnel.take();
         let route = progress.route.as_deref();
         let Some((tunnel, client)) = tunnel.zip(client) else {
-            return recorder.finish(response, parts.uri, route, front.send_max);
+            return recorder.finish(response, route, front.send_max);
         };
-        recorder.answered(&response, parts.uri);
         let carrying = upgraded::carry(Carried {
             client,
             tunnel,

@@ -116,6 +116,7 @@ impl Gateway {
         match (admitted, only_reported(&route)) {
             (Err(rejection), Some(permit)) if rejection.is_of_token() => {
                 recorder.would_refuse(&rejection);
+                progress.reported = Some(rejection);
                 Ok(Next::Forward(permit))
             }
             (admitted, _) => admitted.map(Next::Forward),

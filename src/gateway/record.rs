@@ -3,20 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Response, Uri};
+use http::Response;
 
 use super::Lane;
 use super::lifetime::StreamKind;
 use super::streamed::Streamed;
 use crate::authenticate::{AuthenticationError, CacheUse, Ended, Life, Notes, Principal};
 use crate::authorize::AuthorizationError;
+use crate::decisions::{Asked, Decision, Verdict};
+use crate::explain::{self, Judged};
 use crate::http::deadline::InFlight;
+use crate::http::target;
 use crate::http::{Body, BodyError};
 use crate::oauth::Algorithm;
 use crate::observe::Exchange;
 use crate::observe::exchange::{CacheLabel, StreamEnd};
 use crate::policy::Route;
-use crate::reject::Rejection;
+use crate::reject::{self, Rejection, Setting};
+use crate::verdict::NearMiss;
 
 /// Writes the record of an exchange when its response is over, however that comes about.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Recorder {
     in_flight: Option<InFlight>,
     /// Decided once there is an answer.
     wants_line: Option<bool>,
+    /// The way to the verdict, where the decision is kept.
+    told: Option<(Verdict, Asked)>,
 }
 
 impl Recorder {
@@ -38,6 +44,7 @@ impl Recorder {
             principal: None,
             in_flight: Some(in_flight),
             wants_line: None,
+            told: None,
         }
     }
 
@@ -148,23 +155,54 @@ impl Recorder {
     }
 
     /// There is an answer.
-    pub(super) fn answered(&mut self, response: &Response<Body>, uri: Uri) {
-        self.exchange.uri = uri;
+    pub(super) fn answered(&mut self, response: &Response<Body>) {
         if self.exchange.status == 0 {
             self.exchange.status = response.status().as_u16();
         }
         self.wants_line = Some(self.wanted());
     }
 
+    /// Whether the decision is kept: what was refused, or would have been, up to a rate; of the others those
+    /// whose line is written. Asked once, after [`Self::answered`].
+    pub(super) fn keeps(&self) -> bool {
+        let refused = self.exchange.reason.or(self.exchange.would_deny);
+        match refused {
+            Some(_) => self.lane.kept.has_room(self.exchange.at),
+            None => self.wants_line == Some(true),
+        }
+    }
+
+    /// Keeps the decision, with the way to it.
+    pub(super) fn keep(&mut self, rejection: Option<&Rejection>, setting: &Setting<'_>) {
+        let judged = Judged {
+            rejection,
+            principal: self.principal.as_ref(),
+            revocations_known: true,
+        };
+        let told = Verdict {
+            steps: explain::steps(judged, setting),
+            near_miss: rejection
+                .and_then(|it| reject::near_miss(it, setting))
+                .map(NearMiss::name),
+        };
+        let host = target::host(setting.uri, setting.headers).ok();
+        let asked = Asked {
+            listener: self.exchange.listener,
+            host: host.map(Into::into),
+            path: setting.uri.path().into(),
+            method: setting.method.clone(),
+            principal: self.principal.clone(),
+        };
+        self.told = Some((told, asked));
+    }
+
     /// Ties the record to the end of the response's body.
     pub(super) fn finish(
-        mut self,
+        self,
         response: Response<Body>,
-        uri: Uri,
         route: Option<&Route>,
         send_max: Duration,
     ) -> Response<Body> {
-        self.answered(&response, uri);
         if !matches!(response.body(), Body::Streamed(_)) {
             return response;
         }
@@ -184,13 +222,36 @@ impl Drop for Recorder {
             self.exchange.status = 499;
         }
         self.lane.cells.record(&self.exchange);
-        if self.wants_line.unwrap_or_else(|| self.wanted()) {
-            if let Some(principal) = &self.principal {
-                note_token(&mut self.exchange, principal);
-            }
-            let lane = &self.lane;
-            let audit = &lane.gateway.audit;
-            audit.decision(&mut self.exchange, &lane.setup.digest);
+        let wants_line = self.wants_line.unwrap_or_else(|| self.wanted());
+        let told = self.told.take();
+        let keeps = told.is_some() || self.exchange.stream_ended.is_some();
+        if !(wants_line || keeps) {
+            return;
+        }
+        if let Some(principal) = &self.principal {
+            note_token(&mut self.exchange, principal);
+        }
+        let lane = &self.lane;
+        let audit = &lane.gateway.audit;
+        let line = audit.line(&mut self.exchange, &lane.setup.digest);
+        if keeps {
+            let (told, asked) = told.unwrap_or_default();
+            lane.kept.push(Decision {
+                id: self.exchange.id(),
+                at: self.exchange.at,
+                outcome: self.exchange.outcome(),
+                reason: self.exchange.reason.or(self.exchange.would_deny),
+                route: self.exchange.route,
+                issuer: self.exchange.issuer,
+                peer: self.exchange.peer,
+                client: self.exchange.token.client_id.clone(),
+                line: line.as_slice().into(),
+                told,
+                asked,
+            });
+        }
+        if wants_line {
+            audit.decision(line);
         }
     }
 }

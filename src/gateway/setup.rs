@@ -9,6 +9,7 @@ use super::{Front, Gateway};
 use crate::authenticate::Caller;
 use crate::authorize::Permit;
 use crate::clock::UnixTime;
+use crate::decisions::Ring;
 use crate::forward::{InternalTokens, Pools};
 use crate::http::headers::ReservedNames;
 use crate::inbound::Endpoints;
@@ -67,6 +68,8 @@ pub(crate) struct Lane {
     pub(crate) setup: Arc<Setup>,
     pub(crate) pools: Pools,
     pub(crate) cells: Arc<WorkerCells>,
+    /// The decisions that this worker keeps, over all configurations.
+    pub(crate) kept: Arc<Ring>,
 }
 
 impl Lane {

@@ -26,7 +26,7 @@ use crate::forward::ForwardError;
 use crate::http::target::TargetError;
 use crate::http::{Body, BodyError};
 use crate::policy::{Disclosure, Policy, Requirement, Resources, Route};
-use crate::verdict::{Reason, Step};
+use crate::verdict::{NearMiss, Reason, Step};
 
 /// Seconds after which a client may try again when the fault is not its own.
 const RETRY_AFTER_SECS: u64 = 5;
@@ -139,8 +139,8 @@ impl Rejection {
     }
 }
 
-/// What refusals of this gateway have in common.
-#[derive(Debug)]
+/// What refusals of this gateway have in common; by default, of one that publishes nothing.
+#[derive(Debug, Default)]
 pub(crate) struct Site {
     /// Where the help pages stand, with a slash at the end.
     pub(crate) problem_base: Box<str>,
@@ -187,6 +187,11 @@ impl Setting<'_> {
 pub(crate) fn sentences(rejection: &Rejection, setting: &Setting<'_>) -> (String, String) {
     let words = words::of(rejection, setting);
     (words.detail, words.hint)
+}
+
+/// What was probably meant.
+pub(crate) fn near_miss(rejection: &Rejection, setting: &Setting<'_>) -> Option<NearMiss> {
+    words::of(rejection, setting).near
 }
 
 /// The body of a refusal.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// From the top: a module imports from its own layer or those above it.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 17] = [
     &["clock", "fuzz", "published", "secret"],
     &["oauth", "verdict", "http", "limit", "tls", "observe"],
     &["signing", "keys", "revocation"],
@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 16] = [
     &["forward"],
     &["reject"],
     &["explain"],
+    &["decisions"],
     &["inbound"],
     &["gateway"],
     &["worker", "listen"],

@@ -19,6 +19,7 @@ mod attacks;
 mod attacks_http;
 mod bodies;
 mod configuration;
+mod decisions;
 mod demo;
 mod documents;
 mod downstream;

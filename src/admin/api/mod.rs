@@ -1,11 +1,15 @@
 //! `/api/v1`: everything here has shown the admin token.
 
+mod candidate;
+mod decisions;
 mod drain;
 mod issuers;
 mod reload;
 mod revocations;
 mod routes;
 mod tokens;
+
+use std::sync::Arc;
 
 use http::StatusCode;
 use http::request::Parts;
@@ -15,7 +19,7 @@ use super::{Admin, Answer, json, problem, text};
 /// Who holds the one admin token.
 const ACTOR: &str = "admin";
 
-pub(super) async fn answer(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer {
+pub(super) async fn answer(admin: &Arc<Admin>, parts: &Parts, body: &[u8]) -> Answer {
     let path = parts
         .uri
         .path()
@@ -26,6 +30,8 @@ pub(super) async fn answer(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer 
         None => (path, None),
     };
     match first {
+        "candidate" if rest.is_none() => candidate::answer(admin, parts, body),
+        "decisions" => decisions::answer(admin, parts, rest, body),
         "drain" if rest.is_none() => drain::answer(admin, parts),
         "issuers" => issuers::answer(admin, parts, rest).await,
         "reload" if rest.is_none() => reload::answer(admin, parts).await,

@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::control::{self, KeptIssuer, NoSet, SavedKeys, SourceKind};
 use crate::explain::{Explanation, Judged, explain as tell};
 use crate::keys::jwks;
-use crate::policy::{Access, IssuerId, Policy, Resources, Route};
+use crate::policy::{Access, IssuerId, Policy, Route};
 use crate::reject::{NamedLimits, Rejection, Setting, Site};
 use crate::revocation::Revocations;
 
@@ -202,11 +202,7 @@ fn judge(
         });
     let (headers, uri) = (HeaderMap::new(), Uri::default());
     let setting = Setting {
-        site: &Site {
-            problem_base: "".into(),
-            realm: "".into(),
-            resources: Resources::default(),
-        },
+        site: &Site::default(),
         policy,
         route: Some(route),
         requirement,

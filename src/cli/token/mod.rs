@@ -7,6 +7,7 @@ mod told;
 use std::io::Read;
 
 use clap::Subcommand;
+pub(super) use told::print_steps;
 
 use super::Outcome;
 use super::output::{Code, Failure};

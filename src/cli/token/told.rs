@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::output::{Paint, data};
 use crate::clock::{UnixTime, spoken};
-use crate::explain::{Explanation, State};
+use crate::explain::{Explanation, State, Told};
 use crate::observe::shown;
 
 /// Where the keys were from, a line an issuer.
@@ -50,22 +50,7 @@ pub(super) fn print(explanation: &Explanation, says: Option<&[Value; 2]>, keys: 
         data(line);
     }
     data("");
-    for told in &explanation.steps {
-        let text = told.text.as_deref().unwrap_or_default();
-        let (mark, word) = match told.state {
-            State::Passed => (paint.green("✓"), "passed"),
-            State::Failed => (paint.red("✗"), "FAILED"),
-            State::NotReached => (paint.dim("·"), "not reached"),
-            State::Skipped => (paint.dim("?"), "skipped"),
-        };
-        data(format!("{mark} {:<11} {word:<11} {text}", told.check).trim_end());
-        if let Some(found) = &told.found {
-            data(&format!("{:>26}found: {found}", ""));
-        }
-        if let Some(hint) = &told.hint {
-            data(&format!("{:>26}to do: {hint}", ""));
-        }
-    }
+    print_steps(paint, &explanation.steps);
     match (explanation.allowed, explanation.status) {
         (false, Some(status)) => {
             if explanation
@@ -84,6 +69,26 @@ pub(super) fn print(explanation: &Explanation, says: Option<&[Value; 2]>, keys: 
             data(&format!("more: bearward explain {}", explanation.code));
         }
         _ => data(&format!("\n{}", paint.green("allowed"))),
+    }
+}
+
+/// Writes each check on a line, with what was found and what to do.
+pub(in crate::cli) fn print_steps(paint: Paint, steps: &[Told]) {
+    for told in steps {
+        let text = told.text.as_deref().unwrap_or_default();
+        let (mark, word) = match told.state {
+            State::Passed => (paint.green("✓"), "passed"),
+            State::Failed => (paint.red("✗"), "FAILED"),
+            State::NotReached => (paint.dim("·"), "not reached"),
+            State::Skipped => (paint.dim("?"), "skipped"),
+        };
+        data(format!("{mark} {:<11} {word:<11} {text}", told.check).trim_end());
+        if let Some(found) = &told.found {
+            data(&format!("{:>26}found: {found}", ""));
+        }
+        if let Some(hint) = &told.hint {
+            data(&format!("{:>26}to do: {hint}", ""));
+        }
     }
 }
 

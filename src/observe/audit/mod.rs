@@ -111,8 +111,8 @@ impl Audit {
         wanted
     }
 
-    /// Writes the line of a decision.
-    pub(crate) fn decision(&self, exchange: &mut Exchange, config: &str) {
+    /// The line of a decision.
+    pub(crate) fn line(&self, exchange: &mut Exchange, config: &str) -> Vec<u8> {
         let micros =
             |span: std::time::Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let id = exchange.id().hyphenated().to_string();
@@ -156,7 +156,16 @@ impl Audit {
             upstream_status: upstream.and_then(|upstream| upstream.status),
             cause: exchange.cause.as_deref(),
         };
-        self.send(&line);
+        // Strings and numbers only: there is nothing that could fail to be written.
+        serde_json::to_vec(&line).unwrap_or_default()
+    }
+
+    /// Writes the line of a decision.
+    pub(crate) fn decision(&self, mut line: Vec<u8>) {
+        if let Some(lines) = &self.lines {
+            line.push(b'\n');
+            lines.send(line);
+        }
     }
 
     /// Writes the line of a change; never sampled.

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use hashbrown::HashMap;
 
+use super::minutes::Minutes;
 use crate::observe::exchange::{CacheLabel, Exchange, MethodLabel, StreamEnd, UpstreamNotes};
 use crate::observe::histogram::{Histogram, OWN_BOUNDS, REQUEST_BOUNDS};
 use crate::verdict::Reason;
@@ -30,6 +31,7 @@ pub(super) struct Cells {
     pub(super) would_deny: HashMap<(RouteIndex, Reason), u64>,
     pub(super) streams_ended: [u64; StreamEnd::ALL.len()],
     pub(super) upstreams: HashMap<usize, UpstreamCells>,
+    pub(super) minutes: Minutes,
 }
 
 /// What an answer is counted by.
@@ -65,6 +67,7 @@ impl Default for Cells {
             would_deny: HashMap::new(),
             streams_ended: [0; StreamEnd::ALL.len()],
             upstreams: HashMap::new(),
+            minutes: Minutes::default(),
         }
     }
 }
@@ -116,6 +119,7 @@ impl WorkerCells {
             reason: exchange.reason,
         };
         *cells.answers.entry(answer).or_default() += 1;
+        cells.minutes.record(exchange.at, exchange.reason);
         cells
             .durations
             .entry(route)

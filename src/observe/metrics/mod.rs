@@ -5,6 +5,7 @@
 //! reason of a route is shown at 0 from the start. Only this folder knows the `prometheus` crate.
 
 mod cells;
+mod minutes;
 mod readings;
 
 use std::collections::BTreeMap;
@@ -17,11 +18,13 @@ use prometheus::{Encoder, TextEncoder};
 use super::Names;
 use super::exchange::{CacheLabel, Outcome, StreamEnd};
 use super::histogram::{Histogram, OWN_BOUNDS};
+use crate::clock::UnixTime;
 use crate::verdict::Reason;
 use cells::{RouteIndex, STATUS_CLASSES, UpstreamCells};
 use readings::{counter, family, histogram};
 
 pub(crate) use cells::WorkerCells;
+pub(crate) use minutes::Minute;
 pub(crate) use readings::{Durations, Readings};
 
 /// The names that are labels at one moment, each list in the order of its places.
@@ -70,6 +73,21 @@ impl Metrics {
         self.workers
             .get(index)
             .map_or_else(|| Arc::new(WorkerCells::default()), Arc::clone)
+    }
+
+    /// What the minutes up to a time came to, the oldest first.
+    pub(crate) fn minutes(&self, now: UnixTime) -> Vec<Minute> {
+        let mut sums = minutes::up_to(now);
+        for worker in &self.workers {
+            let cells = worker.0.lock().unwrap_or_else(PoisonError::into_inner);
+            cells.minutes.add_to(&mut sums);
+        }
+        sums
+    }
+
+    /// The names of everything that is counted.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Everything in the text format of Prometheus.
@@ -330,7 +348,7 @@ mod tests {
         let metrics = Metrics::new(Arc::default(), vec![], 2);
         for worker in 0..2 {
             let mut exchange = Exchange::begin(
-                crate::clock::UnixTime::default(),
+                UnixTime::default(),
                 0,
                 std::net::IpAddr::from([127, 0, 0, 1]),
                 &http::Method::GET,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -243,21 +244,71 @@ pub async fn plain_request(
 
 /// A request of any shape in clear text.
 pub async fn plain_exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
-    let stream = TcpStream::connect(address).await.expect("a connection");
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .expect("a handshake");
-    tokio::spawn(connection);
-    let (parts, body) = sender
-        .send_request(request)
-        .await
-        .expect("an answer")
-        .into_parts();
+    let (parts, body) = plain_begun(address, request).await.into_parts();
     let body = body.collect().await.expect("a whole body").to_bytes();
     Answer {
         status: parts.status.as_u16(),
         headers: parts.headers,
         body,
+    }
+}
+
+async fn plain_begun(
+    address: SocketAddr,
+    request: Request<Full<Bytes>>,
+) -> http::Response<Incoming> {
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .expect("a handshake");
+    tokio::spawn(connection);
+    sender.send_request(request).await.expect("an answer")
+}
+
+/// Server-sent events.
+pub struct Events {
+    pub head: Answer,
+    body: Incoming,
+    text: String,
+}
+
+impl Events {
+    pub async fn begin(address: SocketAddr, path: &str, token: &str) -> Self {
+        let request = Request::builder()
+            .uri(path)
+            .header("host", address.to_string())
+            .header("accept", "text/event-stream")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Full::default())
+            .expect("a request");
+        let (parts, body) = plain_begun(address, request).await.into_parts();
+        Self {
+            head: Answer {
+                status: parts.status.as_u16(),
+                headers: parts.headers,
+                body: Bytes::new(),
+            },
+            body,
+            text: String::new(),
+        }
+    }
+
+    /// The next event, without comments.
+    pub async fn next(&mut self) -> String {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.text = rest;
+                if event.starts_with(':') {
+                    continue;
+                }
+                return event;
+            }
+            let frame = self.body.frame().await.expect("an event").expect("a frame");
+            let data = frame.into_data().unwrap_or_default();
+            self.text
+                .push_str(std::str::from_utf8(&data).expect("text"));
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use bearward::config;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::client::{Answer, plain_request};
+use super::client::{Answer, Events, plain_request};
 use super::issuer::{NOW, TestIssuer};
 use super::{Client, Upstream};
 
@@ -296,6 +296,11 @@ impl Gateway {
     pub async fn ask_admin(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let token = self.admin_token();
         plain_request(self.admin(), method, path, Some(&token), body).await
+    }
+
+    /// Follows events of the admin listener.
+    pub async fn follow_admin(&self, path: &str) -> Events {
+        Events::begin(self.admin(), path, &self.admin_token()).await
     }
 
     /// One issuer as the admin listener shows it.
