@@ -5,23 +5,22 @@
 //! sockets and pools, and one thread for control and admin.
 
 mod handover;
+mod running;
 mod state;
 mod threads;
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use crate::admin::{Admin, FOLLOWERS_MAX, Scope};
 use crate::authenticate::{Authenticator, IntrospectionRequests, TokenCache};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{self, Active, Control, NotReloaded, ReloadParts, ReloadStatus, Reloads};
+use crate::control::{self, Control, ReloadParts, ReloadStatus, Reloads};
 use crate::gateway::{CHECK_PEERS_MAX, CHECK_QUOTA, Gateway, Trial};
 use crate::inbound::Inbound;
 use crate::keys::KeyRequests;
@@ -31,12 +30,10 @@ use crate::observe::{Audit, Metrics, Names};
 use crate::published::Published;
 use crate::revocation::Kind;
 
-use crate::worker;
-
 pub use crate::control::PrepareError;
 use handover::{Giver, Standing};
 pub use handover::{Inheritance, Predecessor};
-use state::StateLock;
+pub use running::Running;
 use threads::{control_thread, start_workers};
 
 /// A request waits at most this long for its issuer: for a key that it may just have published, or
@@ -74,146 +71,6 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
-/// The way to a worker, and sockets for it.
-type HeldBack = (mpsc::Sender<worker::Door>, Mutex<Vec<worker::Door>>);
-
-/// A gateway that runs.
-#[derive(Debug)]
-pub struct Running {
-    active: Arc<Published<Active>>,
-    admin: Address,
-    probes: Option<Address>,
-    reloads: Reloads,
-    /// From then on it is not ready.
-    ending: watch::Sender<bool>,
-    /// From then on nothing is accepted.
-    drain: watch::Sender<bool>,
-    workers: Vec<JoinHandle<io::Result<usize>>>,
-    control: JoinHandle<()>,
-    audit: Arc<Audit>,
-    stop_control: oneshot::Sender<()>,
-    /// No other gateway serves.
-    alone: watch::Sender<bool>,
-    /// Sockets that are opened then, for each worker.
-    held_back: Vec<HeldBack>,
-    /// Another gateway serves.
-    over: watch::Receiver<bool>,
-    /// Somebody asks for the end.
-    drains: Arc<Notify>,
-    /// The state folder is ours until this is dropped.
-    _state_lock: Arc<StateLock>,
-}
-
-impl Running {
-    /// Where a listener listens.
-    #[must_use]
-    pub fn address(&self, listener: &str) -> Option<String> {
-        self.addresses().remove(listener)
-    }
-
-    /// Where each listener listens.
-    #[must_use]
-    pub fn addresses(&self) -> BTreeMap<String, String> {
-        let doors = &self.active.load().doors;
-        let place = |door: &control::Door| {
-            let name = door.listener.front.name.to_string();
-            (name, door.places())
-        };
-        doors.iter().map(place).collect()
-    }
-
-    /// Has the configuration's file read again, as SIGHUP does.
-    ///
-    /// # Errors
-    /// Why the configuration of before serves on.
-    pub async fn reload(&self) -> Result<(), String> {
-        let reloaded = self.reloads.ask("signal").await;
-        reloaded.map(drop).map_err(|error| match error {
-            NotReloaded::Faults(faults, _) => faults,
-            other => other.to_string(),
-        })
-    }
-
-    /// Where the admin listener listens.
-    #[must_use]
-    pub fn admin(&self) -> String {
-        self.admin.to_string()
-    }
-
-    /// Where the probe address listens, if there is one.
-    #[must_use]
-    pub fn probes(&self) -> Option<String> {
-        self.probes.as_ref().map(ToString::to_string)
-    }
-
-    /// Lets the gateway that this one takes over from drain, once every issuer has its keys or has failed
-    /// to get them, within a bound.
-    ///
-    /// # Errors
-    /// It has gone, or has given up waiting and serves on: this one is to be stopped then.
-    pub async fn replace(&self, predecessor: Predecessor) -> Result<(), StartError> {
-        let active = self.active.load();
-        control::first_keys(&active.issuers).await;
-        let without = active.issuers.iter().filter(|it| it.lacks_keys());
-        let without: Vec<_> = without.map(|it| &*it.status.name).collect();
-        if !without.is_empty() {
-            return Err(StartError::NoKeys(without.join(", ")));
-        }
-        predecessor.drain()?;
-        self.alone.send_replace(true);
-        for (told, doors) in &self.held_back {
-            let doors = std::mem::take(&mut *doors.lock().unwrap_or_else(PoisonError::into_inner));
-            for door in doors {
-                // A worker that is gone has ended with the gateway.
-                let _ = told.send(door).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Done when this gateway is to be stopped: another has taken over and serves, or the admin API was told.
-    pub async fn told_to_end(&self) {
-        let mut over = self.over.clone();
-        tokio::select! {
-            Ok(_) = over.wait_for(|over| *over) => {}
-            () = self.drains.notified() => {}
-        }
-    }
-
-    /// The admin token; whoever asks for it answers for where it goes.
-    #[must_use]
-    pub fn admin_token(&self) -> Vec<u8> {
-        self.active.look().admin_token.expose().to_vec()
-    }
-
-    /// Is not ready any more, stops accepting after `drain_delay`, lets what runs finish within
-    /// `drain_timeout`, and ends. Gives the number of connections that were cut. Blocks. Where another
-    /// gateway has taken over there is nobody to wait for.
-    #[must_use]
-    pub fn stop(self) -> usize {
-        self.ending.send_replace(true);
-        if !*self.over.borrow() && *self.alone.borrow() {
-            pause(self.active.look().setup.drain_delay);
-        }
-        for door in &self.active.look().doors {
-            door.close();
-        }
-        self.drain.send_replace(true);
-        let mut cut = 0;
-        for worker in self.workers {
-            match worker.join() {
-                Ok(Ok(count)) => cut += count,
-                Ok(Err(error)) => tracing::error!(%error, "a worker ended with an error"),
-                Err(_) => tracing::error!("a worker panicked"),
-            }
-        }
-        let _ = self.stop_control.send(());
-        let _ = self.control.join();
-        self.audit.flush();
-        cut
-    }
-}
-
 /// Starts a gateway. Audit lines go to `audit_out`. A reload reads `file` again. Listeners take the sockets
 /// that were passed to this process, where they fit.
 ///
@@ -240,7 +97,13 @@ pub fn start(
 
     let names = Arc::new(Names::default());
     names.name_routes(config.route_names);
-    let audit = Audit::start(fixed.audit, config.audit, Arc::clone(&names), audit_out);
+    let audit = Audit::start(
+        fixed.audit.clone(),
+        config.audit,
+        Arc::clone(&names),
+        &clock,
+        audit_out,
+    );
     let audit = Arc::new(audit?);
     let selectors = Kind::ALL.map(Kind::name).to_vec();
     let metrics = Arc::new(Metrics::new(Arc::clone(&names), selectors, workers));
@@ -389,12 +252,4 @@ fn standing(
         address: address.clone(),
         socket: sockets.pop().ok_or_else(none)?,
     })
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the thread that ends the gateway; everything else goes on"
-)]
-fn pause(wait: Duration) {
-    std::thread::sleep(wait);
 }

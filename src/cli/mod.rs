@@ -6,6 +6,7 @@
 //! machine.
 
 mod admin_client;
+mod audit;
 mod candidate;
 mod check;
 mod decisions;
@@ -106,6 +107,9 @@ enum Command {
     /// Try another configuration on the requests that come, without refusing by it.
     #[command(subcommand)]
     Candidate(candidate::CandidateCommand),
+    /// Verify audit files.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Revoke tokens at a running gateway.
     #[command(after_help = "Example: bearward revoke subject alice --issuer main")]
     Revoke(revoke::RevokeArguments),
@@ -133,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::Decisions(arguments) => decisions::decisions(&arguments),
         Command::Decision(arguments) => decisions::decision(&arguments),
         Command::Candidate(command) => candidate::candidate(&command),
+        Command::Audit(command) => audit::audit(&command),
         Command::Revoke(arguments) => revoke::revoke(&arguments),
         Command::Revocations(command) => revoke::revocations(&command),
     };

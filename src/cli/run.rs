@@ -71,6 +71,7 @@ pub(super) struct Signals {
     term: Signal,
     int: Signal,
     hangup: Signal,
+    usr1: Signal,
 }
 
 impl Signals {
@@ -79,12 +80,13 @@ impl Signals {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (term, int, hangup) = {
+        let (term, int, hangup, usr1) = {
             let _guard = runtime.enter();
             (
                 signal(SignalKind::terminate())?,
                 signal(SignalKind::interrupt())?,
                 signal(SignalKind::hangup())?,
+                signal(SignalKind::user_defined1())?,
             )
         };
         Ok(Self {
@@ -92,6 +94,7 @@ impl Signals {
             term,
             int,
             hangup,
+            usr1,
         })
     }
 
@@ -110,7 +113,8 @@ impl Signals {
         Ok(())
     }
 
-    /// Waits for SIGTERM, SIGINT, the admin API or a gateway that takes over, and reloads at each SIGHUP. A
+    /// Waits for SIGTERM, SIGINT, the admin API or a gateway that takes over, reloads at each SIGHUP, and has the audit
+    /// file opened anew at SIGUSR1. A
     /// SIGTERM or SIGINT after that ends the process at once.
     pub(super) fn wait_for_end(self, gateway: &Running) -> std::io::Result<()> {
         let Self {
@@ -118,6 +122,7 @@ impl Signals {
             mut term,
             mut int,
             mut hangup,
+            mut usr1,
         } = self;
         runtime.block_on(async {
             let reloads = async {
@@ -127,12 +132,19 @@ impl Signals {
                 }
                 std::future::pending::<()>().await;
             };
+            let rotations = async {
+                while usr1.recv().await.is_some() {
+                    gateway.reopen_audit();
+                }
+                std::future::pending::<()>().await;
+            };
             // A reload that hangs keeps nobody from ending.
             tokio::select! {
                 () = gateway.told_to_end() => {}
                 _ = term.recv() => {}
                 _ = int.recv() => {}
                 () = reloads => {}
+                () = rotations => {}
             }
         });
         tracing::info!("shutting down");

@@ -18,7 +18,7 @@ use crate::http::serve::{MessageLimits, Protocol};
 use crate::keys::KeySet;
 use crate::limit::Quota;
 use crate::listen::Address;
-use crate::observe::audit::AuditSettings;
+use crate::observe::audit::{AuditSettings, Output};
 use crate::observe::log::LogFormat;
 use crate::policy::{Issuer, Placement};
 use crate::secret::Secret;
@@ -71,8 +71,8 @@ pub(crate) struct FixedSettings {
     pub(crate) probes: Option<Address>,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: LevelFilter,
-    /// Whether audit lines are written at all.
-    pub(crate) audit: bool,
+    /// Where audit lines go.
+    pub(crate) audit: Output,
 }
 
 impl FixedSettings {
@@ -92,7 +92,7 @@ impl FixedSettings {
             ("probes.address", self.probes == new.probes),
             ("log.format", self.log_format == new.log_format),
             ("log.level", self.log_level == new.log_level),
-            ("audit.output", self.audit == new.audit),
+            ("audit.output, file and chain", self.audit == new.audit),
         ];
         let changed = all.into_iter().filter(|(_, same)| !same);
         changed.map(|(key, _)| key).collect()

@@ -209,6 +209,7 @@ impl Reloader {
     async fn commit(&self, prepared: Prepared, before: &Active) {
         self.parts.names.name_routes(prepared.name_routes);
         self.gateway.audit.set(prepared.audit);
+        self.gateway.audit.reopen();
         let token = prepared.admin.token.clone();
         let token = token.unwrap_or_else(|| before.admin_token.clone());
         let cells = self.parts.workers.iter().map(|it| Arc::clone(&it.cells));

@@ -23,10 +23,38 @@ const FLUSH_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Lines {
     queue: SyncSender<Vec<u8>>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     queued: AtomicU64,
+    /// For which there was no room.
     dropped: AtomicU64,
-    /// Those that were handed to the system.
-    written: Arc<AtomicU64>,
+    /// That the system did not take.
+    failed: AtomicU64,
+    /// Those that were handed to the system, or were to be.
+    done: AtomicU64,
+}
+
+/// Takes blocks of whole lines. It is told how many were dropped so far.
+pub(crate) trait Sink: Send + 'static {
+    /// Writes them all.
+    ///
+    /// # Errors
+    /// The system does not take them: they are lost.
+    fn take(&mut self, block: &[u8], dropped: u64) -> std::io::Result<()>;
+}
+
+/// Any writer, without more.
+#[derive(Debug)]
+pub(crate) struct To<W>(pub(crate) W);
+
+impl<W: Write + Send + 'static> Sink for To<W> {
+    fn take(&mut self, block: &[u8], _: u64) -> std::io::Result<()> {
+        write_all(&mut self.0, block)?;
+        self.0.flush()
+    }
 }
 
 impl Lines {
@@ -34,50 +62,52 @@ impl Lines {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start(name: &str, out: impl Write + Send + 'static) -> std::io::Result<Self> {
+    pub(crate) fn start(name: &str, out: impl Sink) -> std::io::Result<Self> {
         let (queue, lines) = sync_channel(QUEUE_MAX);
-        let written = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&written);
+        let counts: Arc<Counts> = Arc::default();
+        let own = Arc::clone(&counts);
         std::thread::Builder::new()
             .name(name.into())
-            .spawn(move || write(&lines, &count, out))?;
-        Ok(Self {
-            queue,
-            queued: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            written,
-        })
+            .spawn(move || write(&lines, &own, out))?;
+        Ok(Self { queue, counts })
     }
 
     /// Has a line written that ends with its line break, or counts it as dropped.
     pub(crate) fn send(&self, line: Vec<u8>) {
         let counter = match self.queue.try_send(line) {
-            Ok(()) => &self.queued,
-            Err(_) => &self.dropped,
+            Ok(()) => &self.counts.queued,
+            Err(_) => &self.counts.dropped,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Lines that were not dropped.
-    pub(crate) fn queued(&self) -> u64 {
-        self.queued.load(Ordering::Relaxed)
+    /// Lines that were not lost, as far as that is known.
+    pub(crate) fn kept(&self) -> u64 {
+        let failed = self.counts.failed.load(Ordering::Relaxed);
+        self.queued().saturating_sub(failed)
     }
 
-    /// Lines for which there was no room.
+    fn queued(&self) -> u64 {
+        self.counts.queued.load(Ordering::Relaxed)
+    }
+
+    /// Lines for which there was no room, or that the system did not take.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        let failed = self.counts.failed.load(Ordering::Relaxed);
+        self.counts.dropped.load(Ordering::Relaxed) + failed
     }
 
     /// Waits until what was sent is written, for a bounded time.
     pub(crate) fn flush(&self) {
         let until = Instant::now() + FLUSH_MAX;
-        while self.written.load(Ordering::Acquire) < self.queued() && Instant::now() < until {
+        let done = || self.counts.done.load(Ordering::Acquire);
+        while done() < self.queued() && Instant::now() < until {
             pause(GATHER / 4);
         }
     }
 }
 
-fn write(queue: &Receiver<Vec<u8>>, written: &AtomicU64, mut out: impl Write) {
+fn write(queue: &Receiver<Vec<u8>>, counts: &Counts, mut out: impl Sink) {
     while let Ok(mut block) = queue.recv() {
         pause(GATHER);
         let mut lines = 1;
@@ -86,15 +116,17 @@ fn write(queue: &Receiver<Vec<u8>>, written: &AtomicU64, mut out: impl Write) {
             block.extend_from_slice(&line);
             lines += 1;
         }
-        // A closed pipe or a full disk: there is no better place to complain to than the metrics,
-        // and they say so by the lines that never come.
-        let _ = write_all(&mut out, &block).and_then(|()| out.flush());
-        written.fetch_add(lines, Ordering::Release);
+        let lost = counts.dropped.load(Ordering::Relaxed) + counts.failed.load(Ordering::Relaxed);
+        if out.take(&block, lost).is_err() {
+            // A closed pipe or a full disk: the metrics say so.
+            counts.failed.fetch_add(lines, Ordering::Relaxed);
+        }
+        counts.done.fetch_add(lines, Ordering::Release);
     }
 }
 
 /// Writes all, also to a pipe that somebody has made non-blocking.
-fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> std::io::Result<()> {
+pub(super) fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> std::io::Result<()> {
     use std::io::ErrorKind::{Interrupted, WouldBlock};
     while !bytes.is_empty() {
         match out.write(bytes) {
@@ -141,7 +173,7 @@ mod tests {
     fn a_reader_that_takes_nothing_loses_lines_and_stops_nobody() {
         let (let_go, wait) = sync_channel(0);
         let (sender, taken) = sync_channel(usize::from(u16::MAX));
-        let lines = Lines::start("stuck", Stuck(wait, sender)).expect("a thread");
+        let lines = Lines::start("stuck", To(Stuck(wait, sender))).expect("a thread");
         let sent = 2 * QUEUE_MAX as u64;
         for n in 0..sent {
             lines.send(format!("{n:060}\n").into_bytes());
@@ -183,7 +215,7 @@ mod tests {
     #[test]
     fn a_pipe_that_somebody_made_non_blocking_loses_nothing() {
         let (sender, taken) = sync_channel(64);
-        let lines = Lines::start("full", NonBlocking(sender, false)).expect("a thread");
+        let lines = Lines::start("full", To(NonBlocking(sender, false))).expect("a thread");
         lines.send(b"one\ntwo\n".to_vec());
         lines.flush();
         drop(lines);

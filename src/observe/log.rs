@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use tracing_subscriber::filter::LevelFilter;
 
-use super::lines::Lines;
+use super::lines::{Lines, To};
 
 /// The log of this process. A worker that wrote to standard error itself would wait for whoever
 /// reads it.
@@ -30,7 +30,7 @@ pub(crate) fn start(format: LogFormat, level: LevelFilter) -> io::Result<()> {
         LogFormat::Readable => false,
         LogFormat::Json => true,
     };
-    let _ = LINES.set(Lines::start("log", io::stderr())?);
+    let _ = LINES.set(Lines::start("log", To(io::stderr()))?);
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)

@@ -17,6 +17,7 @@ mod agreement;
 mod architecture;
 mod attacks;
 mod attacks_http;
+mod audit;
 mod bodies;
 mod configuration;
 mod decisions;

@@ -4,6 +4,7 @@
 //! that later parts step over, so that one run tells all.
 
 mod addresses;
+mod audit;
 mod feed;
 mod fetching;
 mod inbound;
@@ -24,7 +25,6 @@ use super::raw::{Node, SecretSource, Span, Value};
 use super::settings::{AdminPlace, Config, FixedSettings};
 use super::suggest::nearest;
 use crate::authenticate::CacheLimits;
-use crate::observe::audit::{AuditSettings, SubjectPolicy};
 use crate::observe::hex;
 use crate::observe::log::LogFormat;
 use crate::secret::Secret;
@@ -270,6 +270,8 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
     }
     let feed = feed::check(&revocation, required, &mut checker);
     let endpoints = with_defaults(root, "endpoints");
+    let audit_output = audit::output(&audit, &mut checker);
+    let audit_settings = audit::settings(&audit);
     let internal_token = internal::check(root, public_url.as_deref(), &mut checker);
     let admin = addresses::admin(&with_defaults(root, "admin"), &mut checker);
     let probes = table("probes");
@@ -332,20 +334,12 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
                 .text("level")
                 .and_then(|level| level.parse().ok())
                 .unwrap_or(LevelFilter::INFO),
-            audit: audit.text("output").as_deref() == Some("stdout"),
+            audit: audit_output,
         },
         admin: admin?,
         route_names,
         digest: digest.into(),
-        audit: AuditSettings {
-            allow_one_in: audit.one_in("allow"),
-            deny_per_second: audit.count("deny_rate")?,
-            subject: match audit.text("subject").as_deref() {
-                Some("plain") => SubjectPolicy::Plain,
-                Some("off") => SubjectPolicy::Off,
-                _ => SubjectPolicy::Hash,
-            },
-        },
+        audit: audit_settings?,
     })
 }
 

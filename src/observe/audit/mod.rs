@@ -2,6 +2,7 @@
 //!
 //! Refusals are always written, up to a rate; allowed requests are sampled.
 
+mod file;
 mod lines;
 
 use std::io::Write;
@@ -10,14 +11,16 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use super::lines::Lines;
+use super::lines::{Lines, To};
 use super::{Exchange, Names, Outcome, hex, shown};
-use crate::clock::UnixTime;
+use crate::clock::{Clock, UnixTime};
 use crate::published::Published;
 
 use super::names::Places;
+use file::AuditFile;
 use lines::{ChangeLine, DecisionLine, KID_CHARS_MAX};
 
+pub(crate) use file::{FileSettings, Reopen, hash};
 pub(crate) use lines::{AdminEvent, KeyEvent, SelectorNotes};
 
 /// What is kept of a path. Queries, where secrets hide, are not written at all.
@@ -42,10 +45,19 @@ pub(crate) struct AuditSettings {
     pub(crate) subject: SubjectPolicy,
 }
 
+/// Where the lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Off,
+    Stdout,
+    File(FileSettings),
+}
+
 /// Writes audit lines, or counts what it leaves out.
 pub(crate) struct Audit {
     settings: Published<AuditSettings>,
     lines: Option<Lines>,
+    reopen: Reopen,
     key: aws_lc_rs::hmac::Key,
     names: Arc<Names>,
     allowed: AtomicU64,
@@ -62,28 +74,47 @@ impl std::fmt::Debug for Audit {
 }
 
 impl Audit {
-    /// Starts the writer, if it is `on`. `names` are those of places.
+    /// Starts the writer, if there is to be one. `names` are those of places.
     ///
     /// # Errors
-    /// The system gives no random bytes for the key of the hashes, or no thread.
+    /// The system gives no random bytes for the key of the hashes, no thread, or no file.
     pub(crate) fn start(
-        on: bool,
+        output: Output,
         settings: AuditSettings,
         names: Arc<Names>,
+        clock: &Arc<dyn Clock>,
         out: impl Write + Send + 'static,
     ) -> std::io::Result<Self> {
         let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key).map_err(|_| std::io::Error::other("no random bytes"))?;
-        let lines = on.then(|| Lines::start("audit", out)).transpose()?;
+        let reopen = Reopen::default();
+        let lines = match output {
+            Output::Off => None,
+            Output::Stdout => Some(Lines::start("audit", To(out))?),
+            Output::File(settings) => {
+                let path = settings.path.display().to_string();
+                let file = AuditFile::open(settings, Arc::clone(clock), reopen.clone());
+                let file = file.map_err(|error| {
+                    std::io::Error::new(error.kind(), format!("the audit file {path}: {error}"))
+                })?;
+                Some(Lines::start("audit", file)?)
+            }
+        };
         Ok(Self {
             settings: Published::new(settings),
             lines,
+            reopen,
             key: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key),
             names,
             allowed: AtomicU64::new(0),
             deny_rate: Rate::default(),
             sampled_out: AtomicU64::new(0),
         })
+    }
+
+    /// Has the file opened anew with the next line: somebody has moved it.
+    pub(crate) fn reopen(&self) {
+        self.reopen.ask();
     }
 
     /// From here on these count; whether anything is written at all stays as it is.
@@ -205,7 +236,7 @@ impl Audit {
     pub(crate) fn counts(&self) -> [(&'static str, u64); 3] {
         let lines = self.lines.as_ref();
         [
-            ("written", lines.map_or(0, Lines::queued)),
+            ("written", lines.map_or(0, Lines::kept)),
             ("sampled_out", self.sampled_out.load(Ordering::Relaxed)),
             ("dropped", lines.map_or(0, Lines::dropped)),
         ]

@@ -60,6 +60,7 @@ pub struct Bearward {
     folder: TempDir,
     tables: String,
     limits: String,
+    audit: String,
     port: u16,
 }
 
@@ -72,6 +73,7 @@ impl Bearward {
             folder,
             tables: String::new(),
             limits: String::new(),
+            audit: "allow = \"100%\"".to_owned(),
             port: 0,
         }
     }
@@ -150,6 +152,12 @@ impl Bearward {
         self
     }
 
+    /// What stands in `[audit]`, beside plain subjects.
+    pub fn auditing(mut self, toml: &str) -> Self {
+        self.audit = toml.to_owned();
+        self
+    }
+
     pub fn text(&self) -> String {
         let server =
             "[server]\npublic_url = \"https://api.test\"\nworkers = 1\ndrain_timeout = \"2s\"\n";
@@ -157,9 +165,10 @@ impl Bearward {
             "[listeners.public]\naddress = \"127.0.0.1:{}\"\n[listeners.public.tls]\ncertificates = [{{ chain = \"tls.crt\", key = {{ file = \"tls.key\" }} }}]\n",
             self.port
         );
-        let admin = "[admin]\naddress = \"127.0.0.1:0\"\nallowed_hosts = [\"127.0.0.1\"]\n[audit]\nallow = \"100%\"\nsubject = \"plain\"\n";
+        let admin = "[admin]\naddress = \"127.0.0.1:0\"\nallowed_hosts = [\"127.0.0.1\"]\n";
+        let audit = format!("[audit]\n{}\nsubject = \"plain\"\n", self.audit);
         format!(
-            "version = 1\n{server}{listener}{}{admin}{}",
+            "version = 1\n{server}{listener}{}{admin}{audit}{}",
             self.limits, self.tables
         )
     }
@@ -357,6 +366,12 @@ impl Gateway {
     /// Ends the gateway and gives the number of connections that it had to cut.
     pub fn drain(self) -> usize {
         self.running.stop()
+    }
+
+    /// Ends the gateway, and does something while its folder is still there.
+    pub fn drain_then<T>(self, last: impl FnOnce() -> T) -> T {
+        let _ = self.running.stop();
+        last()
     }
 
     /// Ends the gateway and gives its audit lines.

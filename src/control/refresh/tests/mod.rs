@@ -9,10 +9,11 @@ use std::sync::atomic::AtomicUsize;
 use serde_json::json;
 
 use super::*;
+use crate::clock::SystemClock;
 use crate::config::{IssuerSettings, KeySourceSettings};
 use crate::keys::jwks;
 use crate::oauth::Algorithm;
-use crate::observe::audit::{AuditSettings, SubjectPolicy};
+use crate::observe::audit::{AuditSettings, Output, SubjectPolicy};
 use crate::signing::SigningKey;
 
 const REFRESH: Duration = Duration::from_secs(600);
@@ -226,7 +227,9 @@ fn around() -> Around {
         deny_per_second: 0,
         subject: SubjectPolicy::Off,
     };
-    let audit = Audit::start(false, audit, Arc::default(), std::io::sink()).expect("an audit");
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let audit = Audit::start(Output::Off, audit, Arc::default(), &clock, std::io::sink());
+    let audit = audit.expect("an audit");
     Around {
         clock: Arc::new(PausedClock(Instant::now())),
         audit: Arc::new(audit),
