@@ -5,6 +5,7 @@
 //! list, a foreign `Origin` is refused, and changes are JSON only. It runs on control's runtime.
 
 mod api;
+mod console;
 mod events;
 mod health;
 mod readings;
@@ -185,6 +186,10 @@ async fn answer(
                     "the body is larger than 1 MiB or broke off",
                 ),
             }
+        }
+        _ if scope == Scope::Everything && admin.active.look().console => {
+            let nothing = || problem(StatusCode::NOT_FOUND, "there is nothing here");
+            console::answer(&parts).unwrap_or_else(nothing)
         }
         _ => problem(StatusCode::NOT_FOUND, "there is nothing here"),
     }

@@ -247,6 +247,13 @@ impl TokenCache {
         }
     }
 
+    /// Forgets everything: each token is verified anew.
+    pub(crate) fn flush(&self) {
+        self.good.invalidate_all();
+        self.bad.invalidate_all();
+        self.inactive.invalidate_all();
+    }
+
     /// How many of the entries are so.
     pub(super) fn count(&self, fits: impl Fn(&Verified) -> bool) -> usize {
         self.good.iter().filter(|(_, token)| fits(token)).count()

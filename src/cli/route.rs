@@ -5,15 +5,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use http::{HeaderMap, Method, Uri};
+use http::{Method, Uri};
 use serde_json::json;
 
 use super::output::{Code, Failure, data};
 use super::{CONFIG, Outcome, load};
 use crate::config::Config;
-use crate::explain::{RouteTold, RuleTold};
-use crate::http::target::Target;
-use crate::policy::{IssuerKeys, ListenerId, Placement, Policy, RouteTable, TrustedIssuer};
+use crate::explain::{Nowhere, RouteTold, RuleTold, try_request};
+use crate::policy::{IssuerKeys, Placement, Policy, RouteTable, TrustedIssuer};
 use crate::published::Published;
 
 #[derive(Debug, Subcommand)]
@@ -61,7 +60,7 @@ pub(super) fn route(command: &RouteCommand) -> Outcome {
         .url
         .parse::<Uri>()
         .ok()
-        .filter(|uri| uri.authority().is_some())
+        .filter(|uri| uri.scheme().is_some())
         .ok_or_else(|| {
             usage(format!(
                 "`{}` is no URL with scheme and host",
@@ -69,50 +68,22 @@ pub(super) fn route(command: &RouteCommand) -> Outcome {
             ))
         })?;
     let config = load(&arguments.config)?;
-    let headers = HeaderMap::new();
-    let target = Target::check(&method, &uri, &headers)
-        .map_err(|error| Failure::new(Code::Negative, format!("400 request_malformed: {error}")))?;
     let policy = policy(&config);
-    let served = |listener: &ListenerId| policy.routes().serves_host(*listener, &target.host);
-    let listeners = config.listeners.iter().enumerate();
-    let listener = match &arguments.listener {
-        Some(name) => listeners
-            .clone()
-            .find(|(_, listener)| *listener.name == **name)
-            .map(|(index, _)| ListenerId(index))
-            .ok_or_else(|| usage(format!("there is no listener `{name}`")))?,
-        None => listeners
-            .map(|(index, _)| ListenerId(index))
-            .find(served)
-            .ok_or_else(|| {
-                let message = format!(
-                    "421 authority_unknown: no listener answers for {}",
-                    target.host
-                );
-                Failure::new(Code::Negative, message)
-            })?,
-    };
-    let route = policy.routes().find(listener, &target.host, target.path);
-    let placement = route.and_then(|route| {
-        let mut all = policy.routes().placements().iter();
-        all.find(|placement| placement.route.index == route.index)
-    });
-    let Some(placement) = placement else {
-        return Err(Failure::new(
-            Code::Negative,
-            "404 route_not_found: no route matches the path",
-        ));
-    };
-    if target.encoded_slash && !placement.route.encoded_slashes {
-        let message = format!(
-            "400 request_malformed: route `{}` does not allow an escaped slash",
-            placement.route.name
-        );
-        return Err(Failure::new(Code::Negative, message));
-    }
+    let listeners: Vec<&str> = config.listeners.iter().map(|it| &*it.name).collect();
+    let tried = try_request(
+        &policy,
+        &listeners,
+        arguments.listener.as_deref(),
+        &method,
+        &uri,
+    );
+    let tried = tried.map_err(|error| match error {
+        Nowhere::Listener(_) => usage(error.to_string()),
+        _ => Failure::new(Code::Negative, error),
+    })?;
+    let (placement, rule) = (tried.placement, tried.rule);
     let told = told(placement, &policy, &config);
-    let rule = placement.route.rule(&method);
-    let name = config.listeners.get(listener.0).map(|it| &*it.name);
+    let name = listeners.get(tried.listener).copied();
     if arguments.json {
         data(&format!(
             "{:#}",

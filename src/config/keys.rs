@@ -293,7 +293,7 @@ pub(super) const KEYS: &[Key] = &[
     key("admin", Kind::Table, "The admin listener."),
     with("admin.address", Kind::Text, "127.0.0.1:9180", "A loopback address and port, or `unix:PATH`."),
     key("admin.token", Kind::Secret, "The admin token; by default made in `state_dir`."),
-    later("admin.console"),
+    with("admin.console", Kind::Bool, "true", "The console, at /console/ of the admin listener."),
     later("admin.tls"),
     key("admin.allowed_hosts", Kind::Texts, "Hosts by which it may be asked, by default localhost, 127.0.0.1 and [::1]."),
     key("probes", Kind::Table, "A listener with health and metrics alone."),

@@ -7,6 +7,7 @@
 
 mod check;
 mod diagnostic;
+mod effective;
 mod keys;
 mod raw;
 mod settings;
@@ -16,6 +17,7 @@ mod value;
 
 use std::path::Path;
 
+pub(crate) use effective::effective;
 pub(crate) use suggest::nearest;
 pub(crate) use value::duration;
 

@@ -43,6 +43,16 @@ pub(super) enum SecretSource {
     Env(String),
 }
 
+impl SecretSource {
+    /// Where it is, as the file writes it.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::File(path) => format!("{{ file = {path:?} }}"),
+            Self::Env(name) => format!("{{ env = {name:?} }}"),
+        }
+    }
+}
+
 /// A table: its values, its tables, its lists of tables, each with its place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {

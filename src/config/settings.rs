@@ -52,6 +52,8 @@ pub struct Config {
     pub(crate) fixed: FixedSettings,
     /// The digest of the file, short.
     pub(crate) digest: Box<str>,
+    /// The file.
+    pub(crate) text: Arc<str>,
 }
 
 /// What counts for as long as the process lives, whatever a reload reads.
@@ -272,6 +274,7 @@ pub(crate) struct AdminSettings {
     pub(crate) address: Address,
     /// `None`: made in the state folder.
     pub(crate) token: Option<Secret>,
+    pub(crate) console: bool,
     /// In lower case, without a port.
     pub(crate) allowed_hosts: Vec<String>,
 }

@@ -26,7 +26,11 @@ pub(crate) struct Active {
     /// By their places in the policy.
     pub(crate) issuers: Vec<Arc<KeptIssuer>>,
     pub(crate) upstreams: Vec<Arc<KeptUpstream>>,
+    /// The configuration's file.
+    pub(crate) text: Arc<str>,
     pub(crate) admin_token: Secret,
+    /// Whether the console is served.
+    pub(crate) console: bool,
     /// Names that the admin listener may be asked by.
     pub(crate) allowed_hosts: Vec<String>,
     /// Whoever looks at the files of certificates.

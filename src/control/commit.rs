@@ -145,7 +145,9 @@ pub(crate) fn commit(
         doors,
         issuers: prepared.issuers,
         upstreams: prepared.upstreams,
+        text: prepared.text,
         admin_token: token,
+        console: prepared.admin.console,
         allowed_hosts: prepared.admin.allowed_hosts,
         looking: Tasks::default(),
     };

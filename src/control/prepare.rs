@@ -72,6 +72,7 @@ pub(crate) struct Around<'a> {
 
 /// A configuration that can serve.
 pub(crate) struct Prepared {
+    pub(super) text: Arc<str>,
     pub(super) setup: Arc<Setup>,
     pub(super) issuers: Vec<Arc<KeptIssuer>>,
     pub(super) begin: Vec<Begins>,
@@ -174,6 +175,7 @@ pub(crate) fn prepare(
         drain_timeout: config.drain_timeout,
     };
     Ok(Prepared {
+        text: config.text,
         setup: Arc::new(setup),
         issuers,
         begin,

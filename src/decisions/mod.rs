@@ -15,7 +15,6 @@ use uuid::Uuid;
 
 use crate::authenticate::Principal;
 use crate::clock::UnixTime;
-use crate::explain::Told;
 use crate::observe::{Names, Outcome};
 use crate::verdict::Reason;
 
@@ -23,7 +22,7 @@ pub(crate) use ring::{Place, Ring};
 pub(crate) use summary::summary;
 
 /// Decisions that are kept, over all workers.
-pub(crate) const KEPT_MAX: usize = 2048;
+pub(crate) const KEPT_MAX: usize = 1024;
 /// And at each worker at least.
 pub(crate) const KEPT_LEAST: usize = 128;
 
@@ -50,7 +49,8 @@ pub(crate) struct Decision {
 /// The way to the verdict.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    pub(crate) steps: Vec<Told>,
+    /// As JSON, which takes a third of the room.
+    pub(crate) steps: Box<[u8]>,
     pub(crate) near_miss: Option<&'static str>,
 }
 
@@ -110,7 +110,8 @@ impl Decision {
         if let Some(host) = &self.asked.host {
             members.insert("host".to_owned(), Value::from(&**host));
         }
-        let steps = serde_json::to_value(&self.told.steps).unwrap_or_default();
+        let steps = serde_json::from_slice::<Value>(&self.told.steps);
+        let steps = steps.unwrap_or(Value::Array(Vec::new()));
         members.insert("steps".to_owned(), steps);
         members
     }

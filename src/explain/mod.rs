@@ -10,7 +10,7 @@
 mod route;
 mod told;
 
-pub(crate) use route::{RouteTold, RuleTold};
+pub(crate) use route::{Nowhere, RouteTold, RuleTold, try_request};
 
 use std::borrow::Cow;
 

@@ -180,7 +180,9 @@ impl Recorder {
             revocations_known: true,
         };
         let told = Verdict {
-            steps: explain::steps(judged, setting),
+            steps: serde_json::to_vec(&explain::steps(judged, setting))
+                .unwrap_or_default()
+                .into(),
             near_miss: rejection
                 .and_then(|it| reject::near_miss(it, setting))
                 .map(NearMiss::name),

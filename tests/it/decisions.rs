@@ -244,7 +244,7 @@ fn what_is_kept_is_bounded_and_survives_a_reload() {
         gateway.change("allow = \"100%\"", "allow = \"0%\"").await;
         ask(&gateway, &format!("/api/v1/decisions/{first}")).await;
         let mut client = gateway.http1().keep().await;
-        for n in 0..2100 {
+        for n in 0..1100 {
             // At a rate that is kept.
             if n % 400 == 399 {
                 gateway.clock.advance(1);
@@ -252,7 +252,7 @@ fn what_is_kept_is_bounded_and_survives_a_reload() {
             client.get("/orders/1", "nonsense").await;
         }
         let kept = ask(&gateway, "/api/v1/decisions?limit=1").await["kept"].as_u64();
-        assert_eq!(kept, Some(2048));
+        assert_eq!(kept, Some(1024));
         let answer = gateway
             .ask_admin("GET", &format!("/api/v1/decisions/{first}"), None)
             .await;

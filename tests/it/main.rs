@@ -20,6 +20,7 @@ mod attacks_http;
 mod audit;
 mod bodies;
 mod configuration;
+mod console;
 mod decisions;
 mod demo;
 mod documents;

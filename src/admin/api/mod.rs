@@ -7,6 +7,7 @@ mod issuers;
 mod reload;
 mod revocations;
 mod routes;
+mod state;
 mod tokens;
 
 use std::sync::Arc;
@@ -35,7 +36,10 @@ pub(super) async fn answer(admin: &Arc<Admin>, parts: &Parts, body: &[u8]) -> An
         "drain" if rest.is_none() => drain::answer(admin, parts),
         "issuers" => issuers::answer(admin, parts, rest).await,
         "reload" if rest.is_none() => reload::answer(admin, parts).await,
-        "routes" if rest.is_none() => routes::answer(admin, parts),
+        "cache" => state::cache(admin, parts, rest),
+        "config" if rest.is_none() => state::config(admin, parts),
+        "routes" => routes::answer(admin, parts, rest),
+        "upstreams" if rest.is_none() => state::upstreams(admin, parts),
         "tokens" if rest == Some("explain") => tokens::explain(admin, parts, body).await,
         "revocations" => revocations::answer(admin, parts, rest, body).await,
         _ => problem(StatusCode::NOT_FOUND, "there is nothing here"),

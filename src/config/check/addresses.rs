@@ -65,6 +65,7 @@ pub(super) fn admin(node: &Node, checker: &mut Checker<'_>) -> Option<AdminSetti
     Some(AdminSettings {
         address: address?,
         token: token.map(|(token, _)| token),
+        console: node.flag("console"),
         allowed_hosts: match hosts {
             Some(hosts) => hosts
                 .into_iter()

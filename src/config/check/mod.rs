@@ -189,7 +189,7 @@ impl Checker<'_> {
 
 /// Checks everything. `None` where so much is missing that there is nothing to build.
 pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<Config> {
-    let digest = digest(report.text());
+    let (digest, text) = (digest(report.text()), report.text().to_owned());
     let mut checker = Checker { folder, report };
     let empty = Node::default();
     let table = |name: &str| root.table(name).unwrap_or(&empty);
@@ -339,6 +339,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
         admin: admin?,
         route_names,
         digest: digest.into(),
+        text: text.into(),
         audit: audit_settings?,
     })
 }
