@@ -76,6 +76,12 @@ impl UnixTime {
         u64::try_from(self.micros / 1000).unwrap_or(0)
     }
 
+    /// Nanoseconds since the epoch, not below zero.
+    #[must_use]
+    pub fn nanos(self) -> u64 {
+        u64::try_from(self.micros).unwrap_or(0).saturating_mul(1000)
+    }
+
     /// This time and `span`.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {

@@ -51,6 +51,19 @@ pub(super) fn read(admin: &Admin) -> Readings {
             })
         }),
     );
+    if let Some(tracer) = &admin.gateway.tracer {
+        let counts = tracer.counts();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let spans = [
+            ("sent", read(&counts.sent)),
+            ("dropped", read(&counts.dropped)),
+        ];
+        out.counters(
+            "bearward_trace_spans_total",
+            "Spans of sampled requests, and what became of them.",
+            spans.map(|(result, count)| (vec![("result", result)], count)),
+        );
+    }
     let lines = admin.gateway.audit.counts();
     out.counters(
         "bearward_audit_events_total",

@@ -14,18 +14,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::admin::{Admin, FOLLOWERS_MAX, Scope};
 use crate::authenticate::{Authenticator, IntrospectionRequests, TokenCache};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::control::{self, Control, ReloadParts, ReloadStatus, Reloads};
+use crate::config::{Config, TracingSettings};
+use crate::control::{self, Control, Exporter, ReloadParts, ReloadStatus, Reloads};
 use crate::gateway::{CHECK_PEERS_MAX, CHECK_QUOTA, Gateway, Trial};
 use crate::inbound::Inbound;
 use crate::keys::KeyRequests;
 use crate::limit::Buckets;
 use crate::listen::{Address, Inherited};
+use crate::observe::trace::{Spans, Tracer};
 use crate::observe::{Audit, Metrics, Names};
 use crate::published::Published;
 use crate::revocation::Kind;
@@ -133,6 +134,7 @@ pub fn start(
     let status = Arc::new(ReloadStatus::new(clock.now()));
     let cache = TokenCache::new(fixed.cache);
     let list = Arc::clone(&revocations);
+    let (tracer, exporting) = traces(fixed.tracing.as_ref())?;
     let gateway = Arc::new(Gateway {
         inbound: Inbound::new(Arc::clone(&revocations), Arc::clone(&audit)),
         authenticator: Authenticator::new(cache, key_requests, asking, list),
@@ -140,6 +142,7 @@ pub fn start(
         audit: Arc::clone(&audit),
         checks: Buckets::new(CHECK_QUOTA, CHECK_PEERS_MAX),
         trial: Trial::default(),
+        tracer,
     });
     let cells = (0..workers).map(|worker| metrics.worker(worker));
     let lanes = control::lanes(&prepared, &gateway, cells, None);
@@ -212,7 +215,15 @@ pub fn start(
             ending: ends,
         },
     };
-    let tasks = async { tokio::join!(control::run(control), giver.keep(is_alone)) };
+    let exporting = async {
+        if let Some((exporter, spans)) = exporting {
+            exporter.keep(spans).await;
+        }
+    };
+    let beside = async {
+        tokio::join!(giver.keep(is_alone), exporting);
+    };
+    let tasks = async { tokio::join!(control::run(control), beside) };
     let over = is_over.clone();
     let control = control_thread(admin, tasks, (open, opens, is_over), stopped)?;
     Ok(Running {
@@ -232,6 +243,19 @@ pub fn start(
         drains,
         _state_lock: state_lock,
     })
+}
+
+/// Whoever begins traces, and whoever sends them.
+type Traces = (Option<Tracer>, Option<(Exporter, mpsc::Receiver<Spans>)>);
+
+fn traces(settings: Option<&TracingSettings>) -> Result<Traces, StartError> {
+    let Some(settings) = settings else {
+        return Ok((None, None));
+    };
+    let (tracer, spans) = Tracer::channel(settings.one_in);
+    let exporter = Exporter::new(settings, Arc::clone(tracer.counts()));
+    let exporter = exporter.map_err(|error| io::Error::other(format!("tracing: {error}")))?;
+    Ok((Some(tracer), Some((exporter, spans))))
 }
 
 /// A socket that no reload changes.

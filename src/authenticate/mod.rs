@@ -19,7 +19,7 @@ mod verify;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Uri};
 
@@ -78,6 +78,8 @@ pub(crate) struct Notes {
     pub(crate) cache: CacheUse,
     /// A signature check that was made, and how long it took.
     pub(crate) verified_in: Option<(Algorithm, Duration)>,
+    /// When a key was waited for, and for how long.
+    pub(crate) waited: Option<(Instant, Duration)>,
 }
 
 /// How the token cache answered.
@@ -160,7 +162,11 @@ impl Authenticator {
         }
         let first = judge(&ask, Some(&self.cache), notes);
         match &first {
-            Err(refused) if refused.lacks_a_key() => self.ask_for_key(refused, policy).await,
+            Err(refused) if refused.lacks_a_key() => {
+                let begun = Instant::now();
+                self.ask_for_key(refused, policy).await;
+                notes.waited = Some((begun, begun.elapsed()));
+            }
             _ => return first.map(Caller::Authenticated),
         }
         let mut second = Notes::default();

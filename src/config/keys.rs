@@ -310,7 +310,10 @@ pub(super) const KEYS: &[Key] = &[
     with("audit.allow", Kind::Percent, "1%", "The share of allowed requests that are written."),
     with("audit.deny_rate", Kind::Rate, "1000/s", "Refusals that are written, at most."),
     with("audit.subject", Kind::Word(&["hash", "plain", "off"]), "hash", "How subjects and token ids are written."),
-    later("tracing"),
+    key("tracing", Kind::Table, "Traces, by OpenTelemetry."),
+    with("tracing.otlp", Kind::Text, "off", "A collector's URL (OTLP over HTTP, in JSON), such as `http://127.0.0.1:4318`; or `off`."),
+    with("tracing.sample", Kind::Percent, "1%", "The share of traces that are sampled, where no trusted proxy has decided."),
+    key("tracing.ca", Kind::Path, "Roots in PEM for the collector, in place of the system's."),
 ];
 
 /// The key at a place.

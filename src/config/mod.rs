@@ -26,7 +26,7 @@ pub use settings::Config;
 pub(crate) use settings::{
     AdminPlace, AdminSettings, CertificateFiles, ClientAuth, FeedSettings, FetchSettings,
     FixedSettings, FreshnessSettings, IntrospectionSettings, IssuerSettings, KeyPlace,
-    KeySourceSettings, ListenerSettings,
+    KeySourceSettings, ListenerSettings, TracingSettings,
 };
 
 /// Reads and checks a configuration file. Talks to no network.

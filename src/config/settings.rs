@@ -75,6 +75,7 @@ pub(crate) struct FixedSettings {
     pub(crate) log_level: LevelFilter,
     /// Where audit lines go.
     pub(crate) audit: Output,
+    pub(crate) tracing: Option<TracingSettings>,
 }
 
 impl FixedSettings {
@@ -94,11 +95,22 @@ impl FixedSettings {
             ("probes.address", self.probes == new.probes),
             ("log.format", self.log_format == new.log_format),
             ("log.level", self.log_level == new.log_level),
+            ("tracing", self.tracing == new.tracing),
             ("audit.output, file and chain", self.audit == new.audit),
         ];
         let changed = all.into_iter().filter(|(_, same)| !same);
         changed.map(|(key, _)| key).collect()
     }
+}
+
+/// Where spans go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TracingSettings {
+    /// Whole, with its path.
+    pub(crate) url: Box<str>,
+    pub(crate) ca: Option<Vec<u8>>,
+    /// One trace in so many.
+    pub(crate) one_in: u64,
 }
 
 /// One listener.

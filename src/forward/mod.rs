@@ -67,6 +67,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) moved: Option<Moved>,
     /// What goes in `Authorization` in place of the caller's.
     pub(crate) internal: Option<HeaderValue>,
+    /// Our own place in the trace, in that of the client's.
+    pub(crate) traceparent: Option<HeaderValue>,
     /// What the request's body ends with, if there is one.
     pub(crate) life: Option<Life>,
     /// It is a gRPC call, whose end is told in trailers.

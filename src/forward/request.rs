@@ -24,6 +24,7 @@ use crate::policy::{TokenPlace, without};
 /// The longest text of an address: IPv6 with an IPv4 tail.
 const ADDRESS_BYTES_MAX: usize = 45;
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How the request's body is delimited.
@@ -171,6 +172,9 @@ fn fields(outgoing: &Outgoing<'_>, mut field: impl FnMut(&[u8], &[u8])) {
         if *name == header::SEC_WEBSOCKET_PROTOCOL && outgoing.offers_token() {
             continue;
         }
+        if outgoing.traceparent.is_some() && *name == TRACEPARENT {
+            continue;
+        }
         if *name == header::COOKIE && outgoing.version == Version::HTTP_2 {
             cookies += 1;
             continue;
@@ -192,6 +196,9 @@ fn fields(outgoing: &Outgoing<'_>, mut field: impl FnMut(&[u8], &[u8])) {
         && !outgoing.strips_authorization()
     {
         field(b"authorization", &[b"Bearer ", &moved.token[..]].concat());
+    }
+    if let Some(traceparent) = &outgoing.traceparent {
+        field(b"traceparent", traceparent.as_bytes());
     }
     let via: &[u8] = match outgoing.version {
         Version::HTTP_2 => b"2 bearward",

@@ -31,6 +31,7 @@ use crate::http::upgrade::{self, Upgrade};
 use crate::inbound::{self, Endpoint, Inbound, Received};
 use crate::limit::Buckets;
 use crate::observe::exchange::UpstreamNotes;
+use crate::observe::trace::Tracer;
 use crate::observe::{Audit, Exchange};
 use crate::policy::{Requirement, Route};
 use crate::reject::{self, Rejection, Setting};
@@ -55,6 +56,8 @@ pub(crate) struct Gateway {
     pub(crate) checks: Buckets,
     /// A configuration that is tried beside the one that serves.
     pub(crate) trial: Trial,
+    /// None where traces are off.
+    pub(crate) tracer: Option<Tracer>,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -119,7 +122,9 @@ impl Gateway {
         let client = parts.extensions.remove();
         let origin = Origin::of(&parts.headers, downstream.peer, &front.trusted);
         let exchange = Exchange::begin(now, front.place, origin.client, &parts.method);
-        let mut recorder = Recorder::new(Arc::clone(lane), exchange, in_flight);
+        let tracer = gateway.tracer.as_ref();
+        let traced = tracer.and_then(|it| it.begin(&parts.headers, origin.by_proxy));
+        let mut recorder = Recorder::new(Arc::clone(lane), exchange, in_flight, traced);
         let mut progress = Progress {
             route: None,
             rule: None,
@@ -151,7 +156,7 @@ impl Gateway {
                 (response, Some(rejection))
             }
         };
-        recorder.answered(&response);
+        recorder.answered(&response, &parts.headers);
         let differs = gateway.trial.candidate().is_some_and(|candidate| {
             let live = Live {
                 parts: &parts,
@@ -245,6 +250,7 @@ impl Gateway {
             reserved: &lane.setup.reserved,
             moved: Moved::of(&parts.headers, &parts.uri, route),
             internal,
+            traceparent: recorder.traced.as_ref().and_then(|it| it.traceparent()),
             life: life.clone(),
             is_grpc: kind == StreamKind::Grpc,
             upgrade: upgrade.map(|upgrade| {
@@ -271,6 +277,9 @@ impl Gateway {
                 ended = Box::pin(life.over()) => return Err(recorder.ended(ended)),
             },
         };
+        if let Some(traced) = &mut recorder.traced {
+            traced.forwarded = Some((started.into_std(), started.elapsed()));
+        }
         let notes = |status, took, retries| {
             Some(UpstreamNotes {
                 index: lane.setup.places.upstream(route.upstream),

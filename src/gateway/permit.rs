@@ -1,6 +1,7 @@
 //! Everything before forwarding: whether a request may go on, and as whose.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::ORIGIN;
 use http::request::Parts;
@@ -146,11 +147,12 @@ impl Gateway {
             now: progress.now,
             peer: client,
         };
+        let begun = recorder.traced.is_some().then(Instant::now);
         let caller = self
             .authenticator
             .authenticate(request, policy, &mut notes)
             .await;
-        recorder.decided(&notes);
+        recorder.decided(&notes, begun);
         let caller = caller.map_err(|refused| match route.report_only {
             true => Rejection::Authentication(Box::new(refused)),
             false => rates::failed(front, client, refused, progress.now),

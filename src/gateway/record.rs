@@ -1,9 +1,9 @@
 //! Filling the exchange's record on the way, and writing it once at the end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::Response;
+use http::{HeaderMap, Response};
 
 use super::Lane;
 use super::lifetime::StreamKind;
@@ -18,6 +18,7 @@ use crate::http::{Body, BodyError};
 use crate::oauth::Algorithm;
 use crate::observe::Exchange;
 use crate::observe::exchange::{CacheLabel, StreamEnd};
+use crate::observe::trace::{self, Spans, Traced};
 use crate::policy::Route;
 use crate::reject::{self, Rejection, Setting};
 use crate::verdict::NearMiss;
@@ -34,10 +35,17 @@ pub(super) struct Recorder {
     wants_line: Option<bool>,
     /// The way to the verdict, where the decision is kept.
     told: Option<(Verdict, Asked)>,
+    /// It is sampled.
+    pub(super) traced: Option<Box<Traced>>,
 }
 
 impl Recorder {
-    pub(super) const fn new(lane: Arc<Lane>, exchange: Exchange, in_flight: InFlight) -> Self {
+    pub(super) const fn new(
+        lane: Arc<Lane>,
+        exchange: Exchange,
+        in_flight: InFlight,
+        traced: Option<Box<Traced>>,
+    ) -> Self {
         Self {
             lane,
             exchange,
@@ -45,6 +53,7 @@ impl Recorder {
             in_flight: Some(in_flight),
             wants_line: None,
             told: None,
+            traced,
         }
     }
 
@@ -54,7 +63,11 @@ impl Recorder {
     }
 
     /// What deciding did.
-    pub(super) fn decided(&mut self, notes: &Notes) {
+    pub(super) fn decided(&mut self, notes: &Notes, begun: Option<Instant>) {
+        if let Some((traced, begun)) = self.traced.as_mut().zip(begun) {
+            traced.verified = Some((begun, begun.elapsed()));
+            traced.waited = notes.waited;
+        }
         self.exchange.cache = match notes.cache {
             CacheUse::NotAsked => None,
             CacheUse::Hit => Some(CacheLabel::Hit),
@@ -155,11 +168,19 @@ impl Recorder {
     }
 
     /// There is an answer.
-    pub(super) fn answered(&mut self, response: &Response<Body>) {
+    pub(super) fn answered(&mut self, response: &Response<Body>, headers: &HeaderMap) {
         if self.exchange.status == 0 {
             self.exchange.status = response.status().as_u16();
         }
         self.wants_line = Some(self.wanted());
+        self.exchange.trace = match &self.traced {
+            Some(traced) => Some(traced.trace),
+            // Read for whoever reads it.
+            None if self.wants_line == Some(true) || self.exchange.reason.is_some() => {
+                trace::trace_id(headers)
+            }
+            None => None,
+        };
     }
 
     /// Whether the decision is kept: what was refused, or would have been, up to a rate; of the others those
@@ -227,6 +248,10 @@ impl Drop for Recorder {
         let wants_line = self.wants_line.unwrap_or_else(|| self.wanted());
         let told = self.told.take();
         let keeps = told.is_some() || self.exchange.stream_ended.is_some();
+        if let (Some(traced), Some(tracer)) = (&self.traced, &self.lane.gateway.tracer) {
+            let names = self.lane.gateway.audit.names();
+            tracer.send(Spans::of(traced, &mut self.exchange, names));
+        }
         if !(wants_line || keeps) {
             return;
         }

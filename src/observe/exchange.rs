@@ -161,6 +161,8 @@ pub(crate) struct Exchange {
     /// Why its stream was ended.
     pub(crate) stream_ended: Option<StreamEnd>,
     pub(crate) token: TokenNotes,
+    /// The trace that it belongs to, where the line is written.
+    pub(crate) trace: Option<[u8; 16]>,
     /// One of our own endpoints did not do what it was asked to; it has no reason of the list.
     pub(crate) declined: bool,
     /// The operator's own words on what went wrong.
@@ -189,6 +191,7 @@ impl Exchange {
             revoked_by: None,
             stream_ended: None,
             token: TokenNotes::default(),
+            trace: None,
             declined: false,
             cause: None,
         }

@@ -11,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 mod names;
 mod shown;
+pub(crate) mod trace;
 
 pub(crate) use audit::Audit;
 pub(crate) use exchange::{Exchange, Outcome};

@@ -58,5 +58,6 @@ mod revocation_kept;
 mod shaping;
 mod smuggling;
 mod sockets;
+mod traces;
 mod upstreams;
 mod websocket;

@@ -67,7 +67,11 @@ pub(super) fn demo(port: u16) -> Outcome {
     say("Paste these lines into another terminal; each says what comes back:\n");
     data(&lines::print(&tokens, port));
     let token_file = folder.path().join("state/admin-token");
-    data(&format!("\n# metrics     curl -s {admin}/metrics"));
+    data(&format!(
+        "\n# console     {admin}/console/ (the token: {})",
+        token_file.display()
+    ));
+    data(&format!("# metrics     curl -s {admin}/metrics"));
     data(&format!("# readiness   curl -s '{admin}/readyz?verbose'"));
     data(&format!(
         "# admin API   curl -s {admin}/api/v1/revocations -H \"Authorization: Bearer $(cat {})\"",

@@ -13,6 +13,7 @@ mod issuers;
 mod listeners;
 mod routes;
 mod sources;
+mod tracing;
 mod upstreams;
 
 use std::path::{Path, PathBuf};
@@ -272,6 +273,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
     let endpoints = with_defaults(root, "endpoints");
     let audit_output = audit::output(&audit, &mut checker);
     let audit_settings = audit::settings(&audit);
+    let tracing = tracing::check(&with_defaults(root, "tracing"), &mut checker);
     let internal_token = internal::check(root, public_url.as_deref(), &mut checker);
     let admin = addresses::admin(&with_defaults(root, "admin"), &mut checker);
     let probes = table("probes");
@@ -335,6 +337,7 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
                 .and_then(|level| level.parse().ok())
                 .unwrap_or(LevelFilter::INFO),
             audit: audit_output,
+            tracing,
         },
         admin: admin?,
         route_names,

@@ -33,11 +33,19 @@ pub(crate) struct Trust {
     own: HashMap<Vec<u8>, TlsConnector>,
 }
 
+/// Where plain http may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PlainHttp {
+    Nowhere,
+    Loopback,
+    Anywhere,
+}
+
 /// Connects for one purpose.
 #[derive(Clone)]
 pub(crate) struct Connector {
     tls: Option<TlsConnector>,
-    allow_http_loopback: bool,
+    plain: PlainHttp,
     /// Host and port of the proxy for https.
     proxy: Option<(String, u16)>,
     /// A socket in the file system, for plain http.
@@ -74,9 +82,24 @@ impl Trust {
     ) -> Result<Connector, FetchError> {
         Ok(Connector {
             tls: Some(self.tls(ca)?),
-            allow_http_loopback,
+            plain: match allow_http_loopback {
+                true => PlainHttp::Loopback,
+                false => PlainHttp::Nowhere,
+            },
             proxy: None,
             path: None,
+        })
+    }
+
+    /// A connector that may also go by plain http anywhere: to a collector, which is told nothing that is
+    /// trusted here.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn collector(&mut self, ca: Option<&[u8]>) -> Result<Connector, FetchError> {
+        Ok(Connector {
+            plain: PlainHttp::Anywhere,
+            ..self.connector(ca, false)?
         })
     }
 
@@ -108,7 +131,7 @@ impl Connector {
     pub(super) const fn local(path: Option<PathBuf>) -> Self {
         Self {
             tls: None,
-            allow_http_loopback: true,
+            plain: PlainHttp::Loopback,
             proxy: None,
             path,
         }
@@ -119,14 +142,20 @@ impl Connector {
         Self { proxy, ..self }
     }
 
+    fn may_speak_plainly(&self, host: &str) -> bool {
+        match self.plain {
+            PlainHttp::Nowhere => false,
+            PlainHttp::Loopback => is_loopback(host),
+            PlainHttp::Anywhere => true,
+        }
+    }
+
     /// Where a URL leads, if it may be asked.
     pub(super) fn target(&self, uri: &Uri) -> Result<Target, FetchError> {
         let host = uri.host().ok_or(FetchError::Url)?;
         let (https, port) = match uri.scheme_str() {
             Some("https") if self.tls.is_some() => (true, uri.port_u16().unwrap_or(443)),
-            Some("http") if self.allow_http_loopback && is_loopback(host) => {
-                (false, uri.port_u16().unwrap_or(80))
-            }
+            Some("http") if self.may_speak_plainly(host) => (false, uri.port_u16().unwrap_or(80)),
             _ => return Err(FetchError::Url),
         };
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
@@ -162,7 +191,16 @@ impl Connector {
             .await;
         }
         if !target.https {
-            return speak(reach(&target.host, target.port, true, limit).await?).await;
+            return speak(
+                reach(
+                    &target.host,
+                    target.port,
+                    self.plain == PlainHttp::Loopback,
+                    limit,
+                )
+                .await?,
+            )
+            .await;
         }
         let stream = match &self.proxy {
             None => reach(&target.host, target.port, false, limit).await?,

@@ -91,6 +91,8 @@ pub(super) struct DecisionLine<'a> {
     pub(super) path: String,
     pub(super) peer: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) issuer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) alg: Option<&'static str>,

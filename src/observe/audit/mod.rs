@@ -112,6 +112,11 @@ impl Audit {
         })
     }
 
+    /// The names that places have.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// Has the file opened anew with the next line: somebody has moved it.
     pub(crate) fn reopen(&self) {
         self.reopen.ask();
@@ -168,6 +173,7 @@ impl Audit {
             method: exchange.method.0,
             path: shown(exchange.uri.path(), PATH_CHARS_MAX),
             peer: exchange.peer,
+            trace_id: exchange.trace.map(|id| hex(&id)),
             issuer: issuer.as_deref(),
             alg: token.alg,
             kid: token.kid.as_deref().map(|kid| shown(kid, KID_CHARS_MAX)),
