@@ -87,6 +87,7 @@ mod reject;
 mod explain;
 
 mod decisions;
+mod oddities;
 
 mod inbound;
 

@@ -64,6 +64,15 @@ pub(super) fn read(admin: &Admin) -> Readings {
             spans.map(|(result, count)| (vec![("result", result)], count)),
         );
     }
+    out.counters(
+        "bearward_oddities_total",
+        "What was noticed, by kind; nothing is refused for it.",
+        admin
+            .gateway
+            .oddities
+            .counts()
+            .map(|(kind, count)| (vec![("kind", kind)], count)),
+    );
     let lines = admin.gateway.audit.counts();
     out.counters(
         "bearward_audit_events_total",

@@ -28,6 +28,7 @@ use crate::limit::Buckets;
 use crate::listen::{Address, Inherited};
 use crate::observe::trace::{Spans, Tracer};
 use crate::observe::{Audit, Metrics, Names};
+use crate::oddities::Oddities;
 use crate::published::Published;
 use crate::revocation::Kind;
 
@@ -143,7 +144,9 @@ pub fn start(
         checks: Buckets::new(CHECK_QUOTA, CHECK_PEERS_MAX),
         trial: Trial::default(),
         tracer,
+        oddities: Oddities::default(),
     });
+    let (odd, watched) = (Arc::clone(&gateway), Arc::clone(&metrics));
     let cells = (0..workers).map(|worker| metrics.worker(worker));
     let lanes = control::lanes(&prepared, &gateway, cells, None);
     let (active, doors, work) = control::commit(prepared, lanes, admin_token, None);
@@ -215,13 +218,14 @@ pub fn start(
             ending: ends,
         },
     };
+    let watching = control::watch(odd, Arc::clone(&active), watched);
     let exporting = async {
         if let Some((exporter, spans)) = exporting {
             exporter.keep(spans).await;
         }
     };
     let beside = async {
-        tokio::join!(giver.keep(is_alone), exporting);
+        tokio::join!(giver.keep(is_alone), exporting, watching);
     };
     let tasks = async { tokio::join!(control::run(control), beside) };
     let over = is_over.clone();

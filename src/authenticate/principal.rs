@@ -4,8 +4,9 @@
 //! what the cache keeps: these bytes were signed by this key of this issuer, and hold these claims. A [`Principal`] is made when
 //! every check of the token has passed; a [`Caller`] is what the next stage takes.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::error::{AuthenticationError, Refused};
@@ -35,6 +36,46 @@ pub(crate) struct Verified {
     pub(super) keep: Duration,
     /// The generation of the revocations in which this token was last found alive.
     pub(super) alive_seen: AtomicU64,
+    /// From where it came in the present ten minutes.
+    pub(super) seen: SeenFrom,
+}
+
+/// Addresses that a token came from, about: one bit of 64 each.
+#[derive(Debug, Default)]
+pub(super) struct SeenFrom {
+    /// The ten minutes that are counted, since the epoch.
+    span: AtomicI64,
+    bits: AtomicU64,
+}
+
+/// Bits from which on a token comes from many addresses.
+const SPREAD: u32 = 8;
+/// What a bit is counted in, in seconds.
+const SPREAD_SECS: i64 = 600;
+
+impl SeenFrom {
+    /// Notes an address; gives about how many there are by now, at the one that makes them many.
+    fn note(&self, peer: IpAddr, now: UnixTime) -> Option<u32> {
+        let span = now.secs().div_euclid(SPREAD_SECS);
+        // Two requests at the very turn may lose a bit of each other, and that is all.
+        if self.span.load(Ordering::Relaxed) != span {
+            self.span.store(span, Ordering::Relaxed);
+            self.bits.store(0, Ordering::Relaxed);
+        }
+        let address = match peer {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            // The network of one customer.
+            IpAddr::V6(address) => u64::try_from(address.to_bits() >> 64).unwrap_or(0),
+        };
+        // Fibonacci hashing: the six upper bits are as good as any.
+        let bit = 1 << (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+        let before = self.bits.load(Ordering::Relaxed);
+        if before & bit != 0 {
+            return None;
+        }
+        let after = self.bits.fetch_or(bit, Ordering::Relaxed) | bit;
+        (after.count_ones() == SPREAD).then_some(SPREAD)
+    }
 }
 
 /// How much longer than its word counts it is remembered that an issuer honoured a token.
@@ -101,6 +142,7 @@ impl Verified {
             fingerprint,
             keep: until.since(now).saturating_add(KNOWN_AFTER),
             alive_seen: AtomicU64::new(0),
+            seen: SeenFrom::default(),
         }
     }
 
@@ -220,6 +262,11 @@ impl Principal {
         self.verified
             .text("client_id")
             .or_else(|| self.verified.text("azp"))
+    }
+
+    /// Notes where it comes from; gives about how many addresses those are, once they are many.
+    pub(crate) fn seen_from(&self, peer: IpAddr, now: UnixTime) -> Option<u32> {
+        self.verified.seen.note(peer, now)
     }
 
     pub(crate) fn fingerprint(&self) -> &[u8; 32] {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::cache::{TokenCache, TokenDigest};
 use super::error::{AuthenticationError, Malformed, Refused};
 use super::jws::{self, Alg, Jws};
-use super::principal::{Signed, Verified};
+use super::principal::{SeenFrom, Signed, Verified};
 use super::{Ask, CacheUse, Notes};
 use super::{claims, extract, near};
 use crate::clock::UnixTime;
@@ -307,6 +307,7 @@ fn kept(
         fingerprint,
         keep,
         alive_seen: AtomicU64::new(0),
+        seen: SeenFrom::default(),
     }
 }
 

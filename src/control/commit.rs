@@ -56,6 +56,9 @@ pub(crate) fn lanes(
                 Some(before) => Arc::clone(&before.kept),
                 None => Arc::new(Ring::new(workers)),
             },
+            sketch: before
+                .map(|before| Arc::clone(&before.sketch))
+                .unwrap_or_default(),
         })
     };
     cells.enumerate().map(lane).collect()

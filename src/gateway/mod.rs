@@ -33,6 +33,7 @@ use crate::limit::Buckets;
 use crate::observe::exchange::UpstreamNotes;
 use crate::observe::trace::Tracer;
 use crate::observe::{Audit, Exchange};
+use crate::oddities::Oddities;
 use crate::policy::{Requirement, Route};
 use crate::reject::{self, Rejection, Setting};
 use candidate::Live;
@@ -58,6 +59,7 @@ pub(crate) struct Gateway {
     pub(crate) trial: Trial,
     /// None where traces are off.
     pub(crate) tracer: Option<Tracer>,
+    pub(crate) oddities: Oddities,
 }
 
 impl std::fmt::Debug for Gateway {

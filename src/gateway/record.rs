@@ -19,6 +19,7 @@ use crate::oauth::Algorithm;
 use crate::observe::Exchange;
 use crate::observe::exchange::{CacheLabel, StreamEnd};
 use crate::observe::trace::{self, Spans, Traced};
+use crate::oddities::Whose;
 use crate::policy::Route;
 use crate::reject::{self, Rejection, Setting};
 use crate::verdict::NearMiss;
@@ -82,6 +83,13 @@ impl Recorder {
     pub(super) fn authenticated(&mut self, principal: &Principal) {
         self.exchange.issuer = Some(self.lane.setup.places.issuer(principal.issuer()));
         self.principal = Some(principal.clone());
+        if let Some(addresses) = principal.seen_from(self.exchange.peer, self.exchange.at) {
+            let gateway = &self.lane.gateway;
+            let about = gateway.audit.fingerprint(principal.fingerprint());
+            gateway
+                .oddities
+                .spread(about, addresses, &mut self.exchange);
+        }
     }
 
     /// Why the request was refused.
@@ -130,6 +138,28 @@ impl Recorder {
             StreamEnd::Stalled => BodyError::ClientStalled.to_string(),
         });
         self.exchange.stream_ended = Some(end);
+    }
+
+    /// Counts a refusal for whoever looks for what is odd.
+    fn notice(&mut self) {
+        let refused = self.exchange.reason.or(self.exchange.would_deny);
+        let Some((principal, reason)) = self.principal.as_ref().zip(refused) else {
+            return;
+        };
+        // What is not the token's fault is not odd of it.
+        if reason.step().is_none() || reason.is_fault() {
+            return;
+        }
+        let gateway = &self.lane.gateway;
+        let issuer = self.lane.setup.policy.issuer(principal.issuer());
+        let whose = Whose {
+            fingerprint: principal.fingerprint(),
+            issuer: issuer.map_or("", |issuer| &issuer.rules.name),
+            subject: principal.subject(),
+        };
+        gateway
+            .oddities
+            .refused(&self.lane.sketch, whose, &gateway.audit, &mut self.exchange);
     }
 
     fn wanted(&self) -> bool {
@@ -246,6 +276,7 @@ impl Drop for Recorder {
         }
         self.lane.cells.record(&self.exchange);
         let wants_line = self.wants_line.unwrap_or_else(|| self.wanted());
+        self.notice();
         let told = self.told.take();
         let keeps = told.is_some() || self.exchange.stream_ended.is_some();
         if let (Some(traced), Some(tracer)) = (&self.traced, &self.lane.gateway.tracer) {

@@ -14,6 +14,7 @@ use crate::forward::{InternalTokens, Pools};
 use crate::http::headers::ReservedNames;
 use crate::inbound::Endpoints;
 use crate::observe::metrics::WorkerCells;
+use crate::oddities::Sketch;
 use crate::policy::{IssuerId, Policy, Route, UpstreamId};
 use crate::reject::{Rejection, Site};
 
@@ -70,6 +71,8 @@ pub(crate) struct Lane {
     pub(crate) cells: Arc<WorkerCells>,
     /// The decisions that this worker keeps, over all configurations.
     pub(crate) kept: Arc<Ring>,
+    /// What this worker counts to find what is odd.
+    pub(crate) sketch: Arc<Sketch>,
 }
 
 impl Lane {

@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 17] = [
     &["forward"],
     &["reject"],
     &["explain"],
-    &["decisions"],
+    &["decisions", "oddities"],
     &["inbound"],
     &["gateway"],
     &["worker", "listen"],

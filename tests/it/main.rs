@@ -44,6 +44,7 @@ mod keys_kept;
 mod lifecycle;
 mod metrics;
 mod near_misses;
+mod oddities;
 mod oracle;
 mod outages;
 mod peers;

@@ -4,6 +4,7 @@ mod candidate;
 mod decisions;
 mod drain;
 mod issuers;
+mod oddities;
 mod reload;
 mod revocations;
 mod routes;
@@ -35,6 +36,7 @@ pub(super) async fn answer(admin: &Arc<Admin>, parts: &Parts, body: &[u8]) -> An
         "decisions" => decisions::answer(admin, parts, rest, body),
         "drain" if rest.is_none() => drain::answer(admin, parts),
         "issuers" => issuers::answer(admin, parts, rest).await,
+        "oddities" if rest.is_none() => oddities::answer(admin, parts),
         "reload" if rest.is_none() => reload::answer(admin, parts).await,
         "cache" => state::cache(admin, parts, rest),
         "config" if rest.is_none() => state::config(admin, parts),

@@ -15,10 +15,11 @@ export async function overview(page) {
   const body = el("div", { class: "grid four" });
   const tiles = el("div", { class: "tiles" });
   const reasons = el("section", { class: "card" });
-  fill(page, head("Overview", "The last 15 minutes"), tiles, reasons, body);
+  const noticed = el("div");
+  fill(page, head("Overview", "The last 15 minutes"), tiles, noticed, reasons, body);
   const tile = (value, label, kind = "") => el("div", { class: `card tile ${kind}` }, el("b", {}, value), el("span", {}, label));
   const refresh = async () => {
-    const [summary, ready, cache, config] = await Promise.all([get("decisions/summary"), readiness(), get("cache"), get("config")]);
+    const [summary, ready, cache, config, { oddities }] = await Promise.all([get("decisions/summary"), readiness(), get("cache"), get("config"), get("oddities")]);
     const refused = summary.minutes.map((_, n) => sum(Object.values(summary.reasons).map((counts) => counts[n])));
     fill(tiles,
       tile(ready.ready ? "Ready" : "Not ready", config.last_reload_failed ? "a reload failed" : `configuration ${config.config}`, `word ${ready.ready ? "" : "bad"}`),
@@ -31,6 +32,9 @@ export async function overview(page) {
       el("td", { class: "right" }, sum(counts).toLocaleString())));
     const allowed = el("tr", {}, el("td", {}, "allowed"), el("td", {}, spark(summary.allowed, `allowed by minute: ${summary.allowed.join(", ")}`, "ok")), el("td", { class: "right" }, sum(summary.allowed).toLocaleString()));
     fill(reasons, el("h2", {}, "By reason"), table("Requests by reason", ["Reason", "By minute", ">In 15 minutes"], [allowed, ...rows]));
+    const odd = oddities.length > 0 && el("section", { class: "card" }, el("h2", {}, "Noticed"), table("What is odd", ["When", "What", "About"], oddities.slice(0, 10).map((it) => el("tr", {},
+      el("td", { class: "tight dim" }, ago(it.at)), el("td", {}, pill(it.kind.replace("_", " "), "warn"), " ", it.what), el("td", { class: "mono" }, it.decision ? el("button", { class: "link mono", type: "button", onclick: () => openDecision(it.decision) }, it.about) : it.about)))));
+    fill(noticed, odd);
     const most = (title, list) => el("section", { class: "card" }, el("h2", {}, title), table(title, ["Name", ">Refusals"], list.map((entry) => el("tr", {}, el("td", {}, entry.name), el("td", { class: "right" }, entry.count)))));
     fill(body,
       el("section", { class: "card" }, el("h2", {}, "Readiness"), el("ul", { class: "steps" }, ready.lines.map((line) => {
