@@ -56,6 +56,7 @@ mod reload;
 mod reload_load;
 mod revocation;
 mod revocation_kept;
+mod secrets;
 mod shaping;
 mod smuggling;
 mod sockets;

@@ -1,10 +1,11 @@
 //! The real program, with its files in a folder of the test.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 
 use tempfile::TempDir;
 
@@ -17,7 +18,7 @@ pub struct Process {
     pub public: SocketAddr,
     /// Where its admin listener listens.
     pub admin: SocketAddr,
-    log: BufReader<ChildStderr>,
+    log: BufReader<Box<dyn Read + Send>>,
 }
 
 impl Process {
@@ -62,7 +63,8 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
-        let log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let log: Box<dyn Read + Send> = Box::new(child.stderr.take().expect("a pipe"));
+        let log = BufReader::new(log);
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             child,
@@ -83,6 +85,17 @@ impl Process {
             );
         }
         line
+    }
+
+    /// Has the rest of its log read as it comes, so that none of it is lost.
+    pub fn read_log(&mut self) -> JoinHandle<String> {
+        let nothing: Box<dyn Read + Send> = Box::new(std::io::empty());
+        let mut log = std::mem::replace(&mut self.log, BufReader::new(nothing));
+        std::thread::spawn(move || {
+            let mut rest = String::new();
+            log.read_to_string(&mut rest).expect("UTF-8");
+            rest
+        })
     }
 
     pub fn signal(&self, name: &str) {
