@@ -66,6 +66,8 @@ pub(crate) struct Admin {
     pub(crate) file: Option<PathBuf>,
     /// Keys of earlier runs.
     pub(crate) saved: SavedKeys,
+    /// One configuration is read at a time.
+    pub(crate) making: Semaphore,
     /// Places for those who follow what happens.
     pub(crate) followers: Arc<Semaphore>,
 }
@@ -214,14 +216,17 @@ impl Admin {
                 "this host is not in admin.allowed_hosts",
             )));
         }
+        // The very origin that was asked: another port is another page.
         let foreign = headers.get(ORIGIN).is_some_and(|origin| {
             let origin = origin
                 .to_str()
                 .ok()
-                .and_then(|origin| origin.parse::<http::Uri>().ok());
-            !origin
-                .and_then(|origin| origin.host().map(str::to_ascii_lowercase))
-                .is_some_and(|host| allowed(&host))
+                .and_then(|it| it.parse::<http::Uri>().ok());
+            let authority = origin.and_then(|origin| origin.into_parts().authority);
+            let asked = headers.get(HOST).and_then(|host| host.to_str().ok());
+            !authority
+                .zip(asked)
+                .is_some_and(|(origin, asked)| origin.as_str().eq_ignore_ascii_case(asked))
         });
         if foreign {
             return Err(Box::new(problem(

@@ -175,6 +175,7 @@ pub fn start(
         ending: ends.clone(),
         file: file.clone(),
         saved: saved.clone(),
+        making: Semaphore::new(1),
         followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
     });
     let admin_bound = admin_standing.socket.address()?;

@@ -82,6 +82,14 @@ fn check_types(token: &Verified, issuer: &Issuer) -> Result<Times, Authenticatio
             typ,
         )));
     }
+    // A type of its own says what it is; a plain JWT may say otherwise in its claims.
+    let is_plain = token.signed.as_ref().is_some_and(|signed| {
+        let typ = signed.typ.as_deref().map(strip_application);
+        typ.is_none_or(|typ| typ.eq_ignore_ascii_case("jwt"))
+    });
+    if is_plain && let Some(other) = near::says_other(&token.claims) {
+        return Err(AuthenticationError::TypeNotAllowed(Some(other)));
+    }
     let malformed = |claim| AuthenticationError::Malformed(Malformed::Claim(claim));
     let times = token.times.map_err(malformed)?;
     if let Some(claim) = scope_claim(&token.claims, issuer)

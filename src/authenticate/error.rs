@@ -142,6 +142,8 @@ pub(crate) struct Refused {
     pub(crate) alg: Option<Algorithm>,
     /// From the token's header, unverified: for the operator's log alone.
     pub(crate) kid: Option<Box<str>>,
+    /// Whose token it says it is, where nobody here is that: unverified, and for the operator alone.
+    pub(crate) iss: Option<Box<str>>,
     /// Set once the signature holds.
     pub(crate) principal: Option<super::Principal>,
 }
@@ -163,6 +165,7 @@ impl From<AuthenticationError> for Refused {
             issuer: None,
             alg: None,
             kid: None,
+            iss: None,
             principal: None,
         }
     }

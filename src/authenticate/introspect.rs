@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::cache::{TokenCache, TokenDigest};
 use super::error::{AuthenticationError, Malformed, Refused};
 use super::principal::{Principal, Verified};
-use super::{Ask, CacheUse, Notes, claims, extract};
+use super::{Ask, CacheUse, Notes, claims, near};
 use crate::clock::UnixTime;
 use crate::oauth::Json;
 use crate::oauth::json::Members;
@@ -177,7 +177,7 @@ fn check_form(token: &[u8]) -> Result<(), AuthenticationError> {
         body.iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
     });
-    match extract::near_miss(token) {
+    match near::form(token) {
         Some(near) => Err(AuthenticationError::Malformed(Malformed::Near(near))),
         None if well_formed => Ok(()),
         None => Err(AuthenticationError::Malformed(Malformed::Near(

@@ -116,6 +116,8 @@ fn optional_text(header: &Members, name: &str) -> Result<Option<Box<str>>, Authe
 
 fn wrong_parts(token: &[u8]) -> Malformed {
     match token.iter().filter(|byte| **byte == b'.').count() {
+        // The beginning of a JSON object.
+        0 if token.starts_with(b"eyJ") => Malformed::Near(NearMiss::Cut),
         0 => Malformed::Near(NearMiss::Opaque),
         1 => Malformed::Near(NearMiss::Cut),
         4 => Malformed::Near(NearMiss::Encrypted),

@@ -4,6 +4,7 @@
 //! The token is compared with what is configured; its own text goes nowhere.
 
 use super::Ask;
+use super::extract::SCHEME;
 use crate::keys::KeySet;
 use crate::oauth::Json;
 use crate::oauth::json::Members;
@@ -39,21 +40,106 @@ const ENVIRONMENTS: [&str; 20] = [
     "uat",
 ];
 
-/// How two texts that should be equal differ.
-fn difference(one: &str, other: &str, [slash, scheme, case]: [NearMiss; 3]) -> Option<NearMiss> {
-    let slashless = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
-    let schemeless = |text: &str| {
-        let rest = text.strip_prefix("https://");
-        rest.or_else(|| text.strip_prefix("http://")).map(slashless)
-    };
-    if slashless(one) == slashless(other) {
-        Some(slash)
-    } else if schemeless(one).is_some() && schemeless(one) == schemeless(other) {
-        Some(scheme)
-    } else if slashless(one).eq_ignore_ascii_case(&slashless(other)) {
-        Some(case)
+/// What was meant by another scheme.
+pub(super) fn scheme(scheme: &[u8], rest: &[u8]) -> Option<NearMiss> {
+    let is_token = |text: &[u8]| text.starts_with(b"eyJ");
+    let behind = rest.trim_ascii_start();
+    let is = |word: &[u8]| scheme.eq_ignore_ascii_case(word);
+    if is_token(scheme) && scheme.contains(&b'.') {
+        Some(NearMiss::BareToken)
+    } else if is(b"bearer:") {
+        Some(NearMiss::BearerColon)
+    } else if matches!(scheme.first(), Some(b'"' | b'\'' | b'`')) {
+        Some(NearMiss::HeaderQuoted)
+    } else if is_token(behind) && !is(b"basic") && !is(b"dpop") {
+        Some(NearMiss::OtherWord)
     } else {
         None
+    }
+}
+
+/// What a text that is no token looks like. Asked only once it was found to be none: a good token
+/// does not pay for it.
+pub(super) fn form(token: &[u8]) -> Option<NearMiss> {
+    let has = |needle: &[u8]| {
+        token
+            .windows(needle.len())
+            .any(|window| window.eq_ignore_ascii_case(needle))
+    };
+    if token.eq_ignore_ascii_case(SCHEME) {
+        return Some(NearMiss::Empty);
+    }
+    if token
+        .get(..SCHEME.len())
+        .is_some_and(|word| word.eq_ignore_ascii_case(SCHEME))
+        && token
+            .get(SCHEME.len())
+            .is_some_and(|byte| matches!(byte, b' ' | b':'))
+    {
+        return Some(NearMiss::BearerTwice);
+    }
+    let word = |word: &[u8]| token.eq_ignore_ascii_case(word);
+    if [
+        b"null".as_slice(),
+        b"undefined",
+        b"none",
+        b"nil",
+        b"token",
+        b"nan",
+        b"[object Object]",
+    ]
+    .into_iter()
+    .any(word)
+        || matches!(token.first(), Some(b'$' | b'%'))
+        || matches!(token.first(), Some(b'<' | b'{')) && !has(b"eyJ")
+    {
+        return Some(NearMiss::Placeholder);
+    }
+    if token.first() == Some(&b'{') {
+        return Some(NearMiss::Json);
+    }
+    let quote = |byte: Option<&u8>| {
+        byte.is_some_and(|byte| {
+            matches!(
+                byte,
+                b'"' | b'\'' | b'`' | b'<' | b'>' | b'[' | b']' | b'(' | b')'
+            )
+        })
+    };
+    if quote(token.first()) || quote(token.last()) {
+        return Some(NearMiss::Quoted);
+    }
+    if has(b"%0a") || has(b"%0d") || has(b"\\n") || has(b"\\r") {
+        return Some(NearMiss::LineBreak);
+    }
+    let escape = |window: &[u8]| matches!(window, [b'%', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+    if token.windows(3).any(escape) {
+        return Some(NearMiss::UrlEscaped);
+    }
+    let blank = |byte: &u8| !byte.is_ascii_graphic() || *byte == b',';
+    token.iter().any(blank).then_some(NearMiss::Trailing)
+}
+
+/// How two texts that should be equal differ: by one thing alone, or by several.
+fn difference(one: &str, other: &str, kinds: [NearMiss; 4]) -> Option<NearMiss> {
+    let [slash, scheme, case, several] = kinds;
+    fn slashless(text: &str) -> &str {
+        text.strip_suffix('/').unwrap_or(text)
+    }
+    fn schemeless(text: &str) -> &str {
+        let rest = text.strip_prefix("https://");
+        rest.or_else(|| text.strip_prefix("http://"))
+            .unwrap_or(text)
+    }
+    let plain = |text: &str| schemeless(slashless(&text.to_ascii_lowercase())).to_owned();
+    if slashless(one) == slashless(other) {
+        Some(slash)
+    } else if schemeless(one) == schemeless(other) {
+        Some(scheme)
+    } else if one.eq_ignore_ascii_case(other) {
+        Some(case)
+    } else {
+        (plain(one) == plain(other)).then_some(several)
     }
 }
 
@@ -65,6 +151,7 @@ pub(super) fn issuer(ask: &Ask<'_>, iss: &str) -> Option<NearMiss> {
         NearMiss::IssuerSlash,
         NearMiss::IssuerScheme,
         NearMiss::IssuerCase,
+        NearMiss::IssuerSpelling,
     ];
     let near = trusts().find_map(|configured| difference(configured, iss, kinds));
     near.or_else(|| trusts().find_map(|configured| neighbour(configured, iss)))
@@ -129,14 +216,29 @@ pub(super) fn algorithm(claims: &Members, unsigned: bool) -> Option<NearMiss> {
     }
 }
 
-/// A type that is not accepted.
-pub(super) fn kind(claims: &Members, typ: Option<&str>) -> Option<NearMiss> {
-    // `nonce` and the hashes appear in ID tokens only (OpenID Connect Core sections 2 and 3.3.2.11).
-    let id_token = ["nonce", "at_hash", "c_hash"];
+/// What no access token holds (OpenID Connect Core section 3.3.2.11), or what says so itself.
+fn says_id(claims: &Members) -> bool {
     let token_use = claims.get("token_use").and_then(Json::as_text);
+    let hashes = ["at_hash", "c_hash"].iter();
+    token_use == Some("id") || hashes.clone().any(|name| claims.get(name).is_some())
+}
+
+/// A token that says of itself that it is for something else than an API, whatever type its header has: where
+/// plain JWTs are accepted, nothing else tells them apart.
+pub(super) fn says_other(claims: &Members) -> Option<NearMiss> {
     if says_refresh(claims) {
         Some(NearMiss::RefreshToken)
-    } else if id_token.iter().any(|name| claims.get(name).is_some()) || token_use == Some("id") {
+    } else {
+        says_id(claims).then_some(NearMiss::IdToken)
+    }
+}
+
+/// A type that is not accepted.
+pub(super) fn kind(claims: &Members, typ: Option<&str>) -> Option<NearMiss> {
+    if let Some(other) = says_other(claims) {
+        Some(other)
+    } else if claims.get("nonce").is_some() {
+        // Some providers write it into access tokens too; where the type fails, it explains.
         Some(NearMiss::IdToken)
     } else {
         let plain = typ.is_none_or(|typ| typ.eq_ignore_ascii_case("jwt"));
@@ -156,6 +258,7 @@ pub(super) fn audience(claims: &Members, issuer: &Issuer, trust: &Trust) -> Opti
         NearMiss::AudienceSlash,
         NearMiss::AudienceScheme,
         NearMiss::AudienceCase,
+        NearMiss::AudienceSpelling,
     ];
     let mut pairs = found.iter().flat_map(|found| {
         trust
@@ -180,13 +283,41 @@ pub(super) fn audience(claims: &Members, issuer: &Issuer, trust: &Trust) -> Opti
         return Some(NearMiss::AudienceOtherRoute);
     }
     let client = claims.get("client_id").or_else(|| claims.get("azp"));
-    let client = client.and_then(Json::as_text)?;
-    (found == [client]).then_some(NearMiss::AudienceIsClient)
+    let client = client.and_then(Json::as_text);
+    let is_client = client.is_some_and(|client| found == [client]);
+    (is_client || says_id(claims)).then_some(NearMiss::AudienceIsClient)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn near_misses() {
+        let cases: &[(&[u8], Option<NearMiss>)] = &[
+            (b"a.b.c", None),
+            (b"Bearer", Some(NearMiss::Empty)),
+            (b"undefined", Some(NearMiss::Placeholder)),
+            (b"$TOKEN", Some(NearMiss::Placeholder)),
+            (b"<your token>", Some(NearMiss::Placeholder)),
+            (b"a.b.c d", Some(NearMiss::Trailing)),
+            (b"a.b.c\xff", Some(NearMiss::Trailing)),
+            (b"Bearer a.b.c", Some(NearMiss::BearerTwice)),
+            (b"bearer: a.b.c", Some(NearMiss::BearerTwice)),
+            (b"\"a.b.c\"", Some(NearMiss::Quoted)),
+            (b"<eyJ.b.c>", Some(NearMiss::Quoted)),
+            (b"{\"access_token\":\"eyJ\"}", Some(NearMiss::Json)),
+            (b"a.b.c,", Some(NearMiss::Trailing)),
+            (b"'a.b.c'", Some(NearMiss::Quoted)),
+            (b"a.b.c\\n", Some(NearMiss::LineBreak)),
+            (b"a%2Eb%2Ec", Some(NearMiss::UrlEscaped)),
+            (b"a.b.c%0A", Some(NearMiss::LineBreak)),
+        ];
+        for (token, expected) in cases {
+            let shown = String::from_utf8_lossy(token);
+            assert_eq!(form(token), *expected, "{shown}");
+        }
+    }
 
     #[test]
     fn issuers_nearby() {

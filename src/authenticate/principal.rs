@@ -217,6 +217,7 @@ impl Principal {
             issuer: Some(self.issuer),
             alg: self.alg(),
             kid: self.kid().map(Into::into),
+            iss: None,
             principal: Some(self.clone()),
         }
     }

@@ -13,13 +13,15 @@ use super::error::{AuthenticationError, Malformed, Refused};
 use super::jws::{self, Alg, Jws};
 use super::principal::{SeenFrom, Signed, Verified};
 use super::{Ask, CacheUse, Notes};
-use super::{claims, extract, near};
+use super::{claims, near};
 use crate::clock::UnixTime;
 use crate::keys::{Lookup, Verifier};
 use crate::oauth::{Algorithm, Json};
 use crate::policy::{Issuer, IssuerId, Policy, Trust, TrustedIssuer};
 use crate::verdict::NearMiss;
 
+/// Of an `iss` that nobody here is, what the operator is shown.
+const ISS_BYTES_MAX: usize = 256;
 /// An entry outlives its token by this much, so that a client that loops on an expired token
 /// stays cheap.
 const KEEP_AFTER_EXPIRY: Duration = Duration::from_secs(300);
@@ -195,7 +197,7 @@ impl From<Refused> for Failure {
 /// Takes the token apart and checks its signature.
 fn anew(ask: &Ask<'_>, notes: &mut Notes) -> Result<Arc<Verified>, Failure> {
     let jws = jws::parse(ask.token).map_err(|error| {
-        Refused::from(match (&error, extract::near_miss(ask.token)) {
+        Refused::from(match (&error, near::form(ask.token)) {
             (AuthenticationError::Malformed(_), Some(near)) => {
                 AuthenticationError::Malformed(Malformed::Near(near))
             }
@@ -231,6 +233,7 @@ pub(super) fn signed_by(
         issuer: Some(id),
         alg: jws.alg.known(),
         kid: jws.kid.clone(),
+        iss: None,
         principal: None,
     };
     let alg = jws
@@ -325,6 +328,7 @@ fn trusted<'a>(ask: &Ask<'a>, iss: &str) -> Result<(IssuerId, &'a Issuer, &'a Tr
         };
         Refused {
             issuer: id,
+            iss: Some(iss.get(..ISS_BYTES_MAX).unwrap_or(iss).into()),
             ..AuthenticationError::IssuerUntrusted(near).into()
         }
     })

@@ -39,6 +39,8 @@ pub(crate) enum AuthorizationError {
         /// Every one of `scopes_all` that is missing; empty if one of `scopes_any` is wanted.
         missing: Vec<Box<str>>,
         near: Option<NearMiss>,
+        /// The claim in which it is, where that does not count.
+        elsewhere: Option<&'static str>,
     },
     #[error("claim {claim} not allowed")]
     ClaimNotAllowed { claim: Box<str> },
@@ -124,30 +126,46 @@ fn check_scopes(
             [] => &requirement.scopes_any,
             missing => missing,
         };
-        let near = near_scope(principal, scopes, wanted);
-        Err(AuthorizationError::ScopeMissing { missing, near })
+        let (near, elsewhere) = near_scope(principal, issuer, scopes, wanted);
+        Err(AuthorizationError::ScopeMissing {
+            missing,
+            near,
+            elsewhere,
+        })
     }
 }
 
-/// Where a scope is that was not found.
-fn near_scope(principal: &Principal, scopes: Scopes<'_>, wanted: &[Box<str>]) -> Option<NearMiss> {
+/// Where a scope is that was not found, and in which claim.
+fn near_scope(
+    principal: &Principal,
+    issuer: Option<&Issuer>,
+    scopes: Scopes<'_>,
+    wanted: &[Box<str>],
+) -> (Option<NearMiss>, Option<&'static str>) {
     let is_wanted = |text: &str| wanted.iter().any(|scope| **scope == *text);
     let joined = |text: &str| {
-        text.split([',', ';', '+', '\t', '\n', ' ', '|'])
-            .any(is_wanted)
+        let mut parts = text.split([',', ';', '+', '\t', '\n', ' ', '|']);
+        parts.any(is_wanted)
     };
     if scopes.iter().take(SCOPES_MAX).any(joined) {
-        return Some(NearMiss::ScopeSeparator);
+        return (Some(NearMiss::ScopeSeparator), None);
     }
     let cased = |text: &str| wanted.iter().any(|it| it.eq_ignore_ascii_case(text));
     if scopes.iter().take(SCOPES_MAX).any(cased) {
-        return Some(NearMiss::ScopeCase);
+        return (Some(NearMiss::ScopeCase), None);
     }
-    let elsewhere = SCOPE_CLAIMS.iter().any(|name| {
+    let elsewhere = SCOPE_CLAIMS.into_iter().find(|name| {
         let scopes = principal.claim(name).and_then(Scopes::from_claim);
         scopes.is_some_and(|scopes| scopes.iter().take(SCOPES_MAX).any(is_wanted))
     });
-    elsewhere.then_some(NearMiss::ScopeElsewhere)
+    let near = elsewhere.map(|name| {
+        let own = issuer.map_or(&[][..], |issuer| &issuer.scope_claims);
+        match own.iter().any(|claim| **claim == *name) {
+            true => NearMiss::ScopeShadowed,
+            false => NearMiss::ScopeElsewhere,
+        }
+    });
+    (near, elsewhere)
 }
 
 fn check_certificate(

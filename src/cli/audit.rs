@@ -29,6 +29,10 @@ pub(super) struct VerifyArguments {
     /// The files, the oldest first.
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    /// The hash of the line before the first that is shown, which an earlier run printed as its last. Needed where
+    /// the files do not begin with the chain.
+    #[arg(long, value_name = "HASH")]
+    after: Option<String>,
     /// A hash that an earlier run printed as the last: its line must still be there.
     #[arg(long, value_name = "HASH")]
     contains: Option<String>,
@@ -53,7 +57,10 @@ struct Read {
     lines: u64,
     /// Lines before the chain begins.
     unchained: u64,
+    last_unchained: String,
     is_contained: bool,
+    /// Of the line before the first.
+    after: Option<String>,
     findings: Vec<String>,
     more: u64,
 }
@@ -74,15 +81,32 @@ impl Read {
         let Ok(link) = serde_json::from_slice::<Link>(line) else {
             let is_json = serde_json::from_slice::<serde_json::Value>(line).is_ok();
             match (is_json, &self.last) {
-                (true, None) => self.unchained += 1,
+                (true, None) => {
+                    self.unchained += 1;
+                    place.clone_into(&mut self.last_unchained);
+                }
                 (true, Some(_)) => self.find(place, "a line without a place in the chain"),
                 (false, _) => self.find(place, "the line is broken off, or no JSON"),
             }
             return;
         };
         match &self.last {
-            // The first that is shown may be the middle of a chain.
-            None => self.first = Some(link.seq),
+            None => {
+                self.first = Some(link.seq);
+                let begins = "0".repeat(link.prev.len());
+                let after = self.after.as_ref().unwrap_or(&begins);
+                let follows = link.prev == *after && (self.after.is_some() || link.seq == 1);
+                if !follows {
+                    let what = match (&self.after, link.seq) {
+                        (Some(_), _) => "it does not follow the line with that hash".to_owned(),
+                        (None, 1) => "the first line of a chain follows no other".to_owned(),
+                        (None, seq) => format!(
+                            "the chain begins before: this is number {seq}; give the files before it, or --after HASH"
+                        ),
+                    };
+                    self.find(place, &what);
+                }
+            }
             Some((seq, hash)) if link.seq == seq + 1 && link.prev == *hash => {}
             Some((seq, _)) if link.seq == 1 => {
                 let what = format!("a new chain begins after line number {seq}");
@@ -110,7 +134,10 @@ impl Read {
 pub(super) fn audit(command: &AuditCommand) -> Outcome {
     let AuditCommand::Verify(arguments) = command;
     let wanted = arguments.contains.as_deref().map(str::to_ascii_lowercase);
-    let mut read = Read::default();
+    let mut read = Read {
+        after: arguments.after.as_deref().map(str::to_ascii_lowercase),
+        ..Read::default()
+    };
     for file in &arguments.files {
         verify(file, &mut read, wanted.as_deref()).map_err(|error| {
             Failure::new(
@@ -121,6 +148,14 @@ pub(super) fn audit(command: &AuditCommand) -> Outcome {
     }
     if wanted.is_some() && !read.is_contained {
         read.find("all files", "no line has the hash that was asked for");
+    }
+    if read.unchained > 0 && read.first.is_some_and(|first| first > 1) {
+        let place = read.last_unchained.clone();
+        let what = format!(
+            "{} lines without a chain, where it has begun before",
+            read.unchained
+        );
+        read.find(&place, &what);
     }
     if read.last.is_none() {
         read.find("all files", "there is no chain: `audit.chain` is off");

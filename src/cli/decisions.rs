@@ -35,6 +35,9 @@ pub(super) struct DecisionsArguments {
     /// Only those about tokens of this issuer, by its configured name.
     #[arg(long)]
     issuer: Option<String>,
+    /// What became of the requests: `refused` (or would have been), `allow` as the audit samples them, or `all`.
+    #[arg(long, default_value = "refused", value_parser = ["refused", "deny", "error", "allow", "all"])]
+    outcome: String,
     /// Go on with those that come.
     #[arg(long)]
     follow: bool,
@@ -73,6 +76,9 @@ pub(super) fn decisions(arguments: &DecisionsArguments) -> Outcome {
     }
     let client = AdminClient::find(&arguments.admin)?;
     let mut query = format!("limit={}", arguments.limit);
+    if arguments.outcome != "all" {
+        query.push_str(&format!("&outcome={}", arguments.outcome));
+    }
     for (name, value) in [
         ("reason", &arguments.reason),
         ("route", &arguments.route),
@@ -103,12 +109,12 @@ pub(super) fn decisions(arguments: &DecisionsArguments) -> Outcome {
         }
         if !arguments.follow {
             if list.is_empty() && !arguments.json {
-                say("no such decision is kept");
+                say("no such decision is kept; see --outcome, --route, --issuer and --reason");
             }
             return Ok(ExitCode::SUCCESS);
         }
         seen = now;
-        waiting.block_on(tokio::time::sleep(ASK_EVERY));
+        waiting.block_on(async { tokio::time::sleep(ASK_EVERY).await });
     }
 }
 
@@ -196,12 +202,19 @@ fn line(decision: &Value) -> String {
     format!(
         "{} {status} {word} {} {} {} {} {}",
         text(decision, "ts"),
-        text(decision, "route"),
+        or_dash(text(decision, "route")),
         text(decision, "method"),
         shown(text(decision, "path"), PATH_CHARS_MAX),
         shown(who, PATH_CHARS_MAX),
         paint.dim(text(decision, "id")),
     )
+}
+
+fn or_dash(text: &str) -> &str {
+    match text {
+        "" => "-",
+        text => text,
+    }
 }
 
 fn print(decision: &Value) {

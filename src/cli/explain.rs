@@ -1,4 +1,4 @@
-//! `bearward explain`: the page of a reason.
+//! `bearward explain`: the page of a reason, or a near miss.
 
 use std::process::ExitCode;
 
@@ -6,9 +6,20 @@ use super::Outcome;
 use super::output::{Code, Failure, data};
 use crate::config::nearest;
 use crate::reject::pages;
-use crate::verdict::Reason;
+use crate::verdict::{NearMiss, Reason};
 
 pub(super) fn explain(code: &str) -> Outcome {
+    if let Some(near) = NearMiss::parse(code) {
+        data(&format!(
+            "{}\n\nWhat happened\n  {}\n\nHow to mend it\n  {}\n\nIt is refused with {}: bearward explain {}",
+            near.name(),
+            near.says(),
+            near.mend(),
+            near.reason().code(),
+            near.reason().code()
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
     let Some(reason) = Reason::parse(code) else {
         let known: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
         let message = match nearest(code, known.iter().copied()) {

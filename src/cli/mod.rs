@@ -74,7 +74,7 @@ enum Command {
     /// Say what a reason means and how to mend it.
     #[command(after_help = "Example: bearward explain token_expired")]
     Explain {
-        /// A reason, as in the body of a refusal.
+        /// A reason, or a near miss, as in the body of a refusal.
         code: String,
     },
     /// Explain a token, or make one for development.

@@ -6,6 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+/// Findings that are told to people, and to programs: a file that is wrong from end to end is known by the first.
+const TOLD_MAX: usize = 500;
+const JSON_MAX: usize = 5_000;
+/// Columns of a line that are shown, and before the place.
+const COLUMNS_MAX: usize = 240;
+const COLUMNS_BEFORE: usize = 160;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -116,8 +123,9 @@ impl Report {
     }
 
     /// A line of the file with what is hidden in asterisks.
-    fn source(&self, line: usize, start: usize) -> String {
-        let source = self.text.lines().nth(line - 1).unwrap_or_default();
+    fn source(&self, start: usize) -> String {
+        let rest = self.text.get(start..).unwrap_or_default();
+        let source = rest.lines().next().unwrap_or_default();
         let hidden = |at: usize| self.hidden.iter().any(|span| span.contains(&at));
         // A login may stand in a place that nobody thought of.
         without_login(source)
@@ -159,8 +167,14 @@ impl Report {
     #[must_use]
     pub fn pretty(&self) -> String {
         let mut out = String::new();
-        for diagnostic in self.diagnostics() {
-            self.write(&mut out, diagnostic);
+        let lines = self.lines();
+        let all = self.diagnostics();
+        for diagnostic in all.iter().take(TOLD_MAX) {
+            self.write(&mut out, diagnostic, &lines);
+        }
+        if let Some(more) = all.len().checked_sub(TOLD_MAX).filter(|more| *more > 0) {
+            // Writing to a string does not fail.
+            let _ = writeln!(out, "and {more} more findings");
         }
         out
     }
@@ -168,11 +182,14 @@ impl Report {
     /// All findings as a JSON array.
     #[must_use]
     pub fn json(&self) -> String {
+        let lines = self.lines();
         let list: Vec<_> = self
             .diagnostics()
             .into_iter()
+            .take(JSON_MAX)
             .map(|diagnostic| {
-                let place = diagnostic.span.as_ref().map(|span| self.place(span.start));
+                let place = diagnostic.span.as_ref();
+                let place = place.map(|span| self.place_by(span.start, &lines));
                 JsonDiagnostic {
                     code: diagnostic.code,
                     severity: diagnostic.severity,
@@ -188,17 +205,26 @@ impl Report {
         serde_json::to_string_pretty(&list).unwrap_or_default()
     }
 
+    /// Where each line begins.
+    fn lines(&self) -> Vec<usize> {
+        let breaks = self.text.match_indices('\n').map(|(at, _)| at + 1);
+        std::iter::once(0).chain(breaks).collect()
+    }
+
     /// Line and column, from 1; columns count characters.
     pub(super) fn place(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..offset).unwrap_or(&self.text);
-        let line = before.matches('\n').count() + 1;
-        let start = before.rfind('\n').map_or(0, |at| at + 1);
-        let column = before.get(start..).unwrap_or_default().chars().count() + 1;
-        (line, column)
+        self.place_by(offset, &self.lines())
+    }
+
+    fn place_by(&self, offset: usize, lines: &[usize]) -> (usize, usize) {
+        let line = lines.partition_point(|start| *start <= offset).max(1);
+        let start = lines.get(line - 1).copied().unwrap_or(0);
+        let before = self.text.get(start..offset).unwrap_or_default();
+        (line, before.chars().count() + 1)
     }
 
     // Writing to a string does not fail.
-    fn write(&self, out: &mut String, diagnostic: &Diagnostic) {
+    fn write(&self, out: &mut String, diagnostic: &Diagnostic, lines: &[usize]) {
         let severity = match diagnostic.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
@@ -210,10 +236,13 @@ impl Report {
         );
         let path = self.path.display();
         if let Some(span) = &diagnostic.span {
-            let (line, column) = self.place(span.start);
+            let (line, column) = self.place_by(span.start, lines);
             let _ = writeln!(out, "  --> {path}:{line}:{column}");
-            let before = self.text.get(..span.start).unwrap_or_default();
-            let source = self.source(line, before.rfind('\n').map_or(0, |at| at + 1));
+            let whole = self.source(lines.get(line - 1).copied().unwrap_or(0));
+            // Of a very long line the part around the place.
+            let skipped = (column - 1).saturating_sub(COLUMNS_BEFORE);
+            let source: String = whole.chars().skip(skipped).take(COLUMNS_MAX).collect();
+            let column = column - skipped;
             let number = line.to_string();
             let _ = writeln!(out, "{number} | {source}");
             let rest = source.chars().count().saturating_sub(column - 1);

@@ -39,9 +39,8 @@ pub fn load(path: &Path) -> (Option<Config>, Report) {
         Err(error) => {
             let mut report = Report::new(path, String::new());
             report.push(
-                Diagnostic::error("BW0002", format!("the file cannot be read: {error}")).help(
-                    "give the path with --config, or write one with the example in the README",
-                ),
+                Diagnostic::error("BW0002", format!("the file cannot be read: {error}"))
+                    .help("name the file, or write one by the example in the README"),
             );
             (None, report)
         }
@@ -65,6 +64,13 @@ pub(crate) fn admin_place(path: &Path) -> Result<AdminPlace, Report> {
     let mut report = Report::new(path, text);
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     check::admin_place(&root, folder, &mut report).ok_or(report)
+}
+
+/// Variables of the environment that a text uses and another does not.
+pub(crate) fn variables_beyond(text: &str, other: &str) -> Vec<String> {
+    let known = raw::variables(other);
+    let all = raw::variables(text).into_iter();
+    all.filter(|name| !known.contains(name)).collect()
 }
 
 /// Checks a configuration that is in memory; relative paths are relative to `path`'s folder.

@@ -178,6 +178,28 @@ fn join(place: &str, name: &str) -> String {
 }
 
 /// Reads a whole file. `None` after a fault of syntax: what follows would only be its echo.
+/// The names of the environment's variables that a text uses, whatever escapes it writes them with.
+pub(super) fn variables(text: &str) -> BTreeSet<String> {
+    fn visit(value: &DeValue<'_>, found: &mut BTreeSet<String>) {
+        match value {
+            DeValue::String(text) => {
+                for rest in text.split("${").skip(1) {
+                    let name = rest.split('}').next().unwrap_or_default();
+                    let name = name.split(":-").next().unwrap_or_default();
+                    found.insert(name.to_owned());
+                }
+            }
+            DeValue::Array(items) => items.iter().for_each(|item| visit(item.get_ref(), found)),
+            DeValue::Table(table) => table.values().for_each(|item| visit(item.get_ref(), found)),
+            _ => {}
+        }
+    }
+    let (table, _) = DeTable::parse_recoverable(text);
+    let mut found = BTreeSet::new();
+    visit(&DeValue::Table(table.into_inner()), &mut found);
+    found
+}
+
 pub(super) fn read(text: &str, report: &mut Report) -> Option<Node> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {

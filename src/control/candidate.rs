@@ -20,6 +20,9 @@ pub(crate) enum NotTried {
     Unusable(String),
 }
 
+/// How a configuration that was sent is called in what is said of it.
+const NAME: &str = "(the configuration that was sent)";
+
 /// Makes one of a text. Relative paths in it are relative to the folder of `file`, the configuration that serves.
 ///
 /// # Errors
@@ -31,7 +34,14 @@ pub(crate) fn candidate(
     saved: &SavedKeys,
     gateway: &Gateway,
 ) -> Result<(Candidate, String), NotTried> {
-    let (config, report) = config::read(file, text);
+    // Whoever holds the admin token may not read the environment by having its values told in findings.
+    if let [name, ..] = &config::variables_beyond(&text, &active.text)[..] {
+        let why = format!(
+            "the configuration uses ${{{name}}}, which the one that serves does not: only its variables may be used"
+        );
+        return Err(NotTried::Unusable(why));
+    }
+    let (config, report) = config::read(&file.with_file_name(NAME), text);
     let Some(mut config) = config else {
         return Err(NotTried::Faults(report.pretty(), report.json()));
     };

@@ -51,7 +51,6 @@ pub(crate) struct Decision {
 pub(crate) struct Verdict {
     /// As JSON, which takes a third of the room.
     pub(crate) steps: Box<[u8]>,
-    pub(crate) near_miss: Option<&'static str>,
 }
 
 /// What was decided about: enough to decide it once more.
@@ -85,7 +84,12 @@ impl Filter {
         };
         let route = decision.route.and_then(|place| names.routes.name(place));
         let issuer = decision.issuer.and_then(|place| names.issuers.name(place));
-        is(&self.outcome, Some(decision.outcome.name()))
+        let outcome = match self.outcome.as_deref() {
+            // All that was not simply allowed.
+            Some("refused") => decision.outcome != Outcome::Allow || decision.reason.is_some(),
+            _ => is(&self.outcome, Some(decision.outcome.name())),
+        };
+        outcome
             && is(&self.reason, decision.reason.map(Reason::code))
             && is(&self.route, route.as_deref())
             && is(&self.issuer, issuer.as_deref())
@@ -93,14 +97,11 @@ impl Filter {
 }
 
 impl Decision {
-    /// As a list shows it: the audit line, with the near miss.
+    /// As a list shows it: the audit line.
     pub(crate) fn line(&self) -> Map<String, Value> {
         let line = serde_json::from_slice(&self.line);
         let mut members: Map<String, Value> = line.unwrap_or_default();
         members.remove("event");
-        if let Some(near) = self.told.near_miss {
-            members.insert("near_miss".to_owned(), near.into());
-        }
         members
     }
 

@@ -8,10 +8,13 @@ use uuid::Uuid;
 
 use super::{Decision, KEPT_LEAST, KEPT_MAX};
 use crate::clock::UnixTime;
+use crate::verdict::Reason;
 
 /// Decisions a second that one worker keeps: under a flood of refusals the telling of each would cost more
 /// than it is worth.
 const PER_SECOND_MAX: i64 = 500;
+/// Of refusals for too many requests: they say the same of each other, and would push all else out.
+const LIMITED_MAX: i64 = 5;
 
 /// A ring: the newest push out the oldest.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(crate) struct Ring {
     /// The second that is counted, and how many it has had.
     second: AtomicI64,
     in_second: AtomicI64,
+    limited_in_second: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -42,16 +46,22 @@ impl Ring {
             kept: Mutex::default(),
             second: AtomicI64::new(i64::MIN),
             in_second: AtomicI64::new(0),
+            limited_in_second: AtomicI64::new(0),
         }
     }
 
     /// Whether one more is kept now. Asked once for each.
-    pub(crate) fn has_room(&self, now: UnixTime) -> bool {
+    pub(crate) fn has_room(&self, reason: Reason, now: UnixTime) -> bool {
         // One worker alone asks, so that nothing is lost between the two.
         if self.second.swap(now.secs(), Ordering::Relaxed) != now.secs() {
             self.in_second.store(0, Ordering::Relaxed);
+            self.limited_in_second.store(0, Ordering::Relaxed);
         }
-        self.in_second.fetch_add(1, Ordering::Relaxed) < PER_SECOND_MAX
+        let (count, most) = match reason {
+            Reason::RateLimited => (&self.limited_in_second, LIMITED_MAX),
+            _ => (&self.in_second, PER_SECOND_MAX),
+        };
+        count.fetch_add(1, Ordering::Relaxed) < most
     }
 
     pub(crate) fn push(&self, decision: Decision) {
@@ -147,11 +157,16 @@ mod tests {
     fn a_flood_is_kept_up_to_a_rate() {
         let ring = Ring::new(1);
         let at = UnixTime::from_secs(100);
-        let kept = (0..2 * PER_SECOND_MAX).filter(|_| ring.has_room(at));
+        let kept = (0..2 * PER_SECOND_MAX).filter(|_| ring.has_room(Reason::TokenExpired, at));
         assert_eq!(
             kept.count(),
             usize::try_from(PER_SECOND_MAX).expect("a count")
         );
-        assert!(ring.has_room(UnixTime::from_secs(101)));
+        assert!(ring.has_room(Reason::TokenExpired, UnixTime::from_secs(101)));
+        let limited = (0..100).filter(|_| ring.has_room(Reason::RateLimited, at));
+        assert_eq!(
+            limited.count(),
+            usize::try_from(LIMITED_MAX).expect("a count")
+        );
     }
 }

@@ -122,9 +122,12 @@ pub(crate) struct Told {
     /// What was compared, or what is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
-    /// What a token whose signature holds says.
+    /// What a token whose signature holds says; the operator is told what any says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) found: Option<String>,
+    /// What would have passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expected: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
 }
@@ -136,6 +139,9 @@ pub(crate) struct Explanation {
     /// The reason's word; `none` where it is allowed.
     pub(crate) code: Cow<'static, str>,
     pub(crate) status: Option<u16>,
+    /// Why it is refused, whoever may know it.
+    #[serde(skip)]
+    pub(crate) reason: Option<Reason>,
     pub(crate) route: Option<String>,
     /// The place of the rule that counts for the method.
     pub(crate) rule: Option<usize>,
@@ -171,7 +177,7 @@ pub(crate) fn explain(judged: Judged<'_>, setting: &Setting<'_>) -> Explanation 
         Disclosure::Full => {}
         Disclosure::Reason => {
             for told in &mut steps {
-                (told.text, told.found, told.hint) = (None, None, None);
+                (told.text, told.found, told.expected, told.hint) = (None, None, None, None);
             }
         }
         Disclosure::Minimal => steps.clear(),
@@ -180,8 +186,12 @@ pub(crate) fn explain(judged: Judged<'_>, setting: &Setting<'_>) -> Explanation 
         allowed: reason.is_none(),
         code: code.into(),
         status: reason.map(|reason| reason.status().as_u16()),
+        reason,
         route: setting.route.map(|route| route.name.to_string()),
-        rule: setting.route.and_then(|route| route.rule(setting.method)),
+        rule: setting
+            .route
+            .filter(|_| disclosure != Disclosure::Minimal)
+            .and_then(|route| route.rule(setting.method)),
         method: setting.method.to_string(),
         at: setting.now.rfc3339(),
         steps,
@@ -235,6 +245,7 @@ pub(crate) fn steps(judged: Judged<'_>, setting: &Setting<'_>) -> Vec<Told> {
             state: State::NotReached,
             text: None,
             found: None,
+            expected: None,
             hint: None,
         };
         if stopped == Some(check) && is_refusal {
@@ -246,7 +257,11 @@ pub(crate) fn steps(judged: Judged<'_>, setting: &Setting<'_>) -> Vec<Told> {
                 }
                 (told.text, told.hint) = (Some(detail), Some(hint));
             }
-            told.found = known.found(check, judged.rejection);
+            told.found = known.found(check, judged.rejection).or_else(|| {
+                let refused = refused.filter(|_| setting.for_operator);
+                refused.and_then(|refused| known.said(check, refused))
+            });
+            told.expected = known.expected(check, judged.rejection);
         } else if stopped.is_none_or(|stopped| check < stopped) {
             let skipped = check == Check::Revocation && !judged.revocations_known;
             (told.state, told.text) = if skipped {

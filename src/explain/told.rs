@@ -1,7 +1,7 @@
 //! What is said of each check.
 
 use super::Check;
-use crate::authenticate::Principal;
+use crate::authenticate::{AuthenticationError, Principal, Refused};
 use crate::authorize::AuthorizationError;
 use crate::clock::{UnixTime, spoken};
 use crate::oauth::Json;
@@ -83,6 +83,70 @@ impl Known<'_> {
                     })
                 }
             },
+            _ => None,
+        }
+    }
+
+    /// What an unverified token says where it failed.
+    pub(super) fn said(&self, check: Check, refused: &Refused) -> Option<String> {
+        let unverified = |what: &str, text: &str| {
+            let text = shown(text, CLAIM_CHARS_MAX);
+            Some(format!("`{what}` is {text} (not verified)"))
+        };
+        match check {
+            Check::Issuer => unverified("iss", refused.iss.as_deref()?),
+            Check::Signature => unverified("kid", refused.kid.as_deref()?),
+            _ => None,
+        }
+    }
+
+    /// What would have passed, where that is a list.
+    pub(super) fn expected(&self, check: Check, rejection: Option<&Rejection>) -> Option<String> {
+        let list = |all: Vec<&str>| {
+            let more = all.len().saturating_sub(ELEMENTS_MAX);
+            let shown = all.get(..ELEMENTS_MAX).unwrap_or(&all).join(", ");
+            (!all.is_empty()).then(|| match more {
+                0 => shown,
+                more => format!("{shown} and {more} more"),
+            })
+        };
+        let route = self.setting.route?;
+        match check {
+            Check::Issuer => {
+                let named = |id| Some(&*self.setting.policy.issuer(id)?.rules.issuer);
+                list(
+                    route
+                        .trusts()
+                        .iter()
+                        .filter_map(|it| named(it.issuer))
+                        .collect(),
+                )
+            }
+            Check::Signature => {
+                let Some(Rejection::Authentication(refused)) = rejection else {
+                    return None;
+                };
+                match refused.error {
+                    AuthenticationError::AlgNotAllowed(_) => list(self.issuer?.algorithms.names()),
+                    // Which keys there are is the operator's to know.
+                    AuthenticationError::KeyUnknown(_) if self.setting.for_operator => {
+                        let keys = self.setting.policy.issuer(refused.issuer?)?.keys();
+                        let keys = keys.set.as_ref()?;
+                        list(keys.iter().filter_map(|key| key.kid()).collect())
+                    }
+                    _ => None,
+                }
+            }
+            Check::Type => list(self.issuer?.token_types.iter().map(|it| &**it).collect()),
+            Check::Audience => {
+                let trust = route.trust(self.principal?.issuer())?;
+                list(trust.audiences.iter().map(|it| &**it).collect())
+            }
+            Check::Scope => {
+                let requirement = self.setting.requirement?;
+                let all = requirement.scopes_all.iter().chain(&requirement.scopes_any);
+                list(all.map(|it| &**it).collect())
+            }
             _ => None,
         }
     }

@@ -12,7 +12,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use uuid::Uuid;
 
-use super::{Front, Gateway, Setup};
+use super::record::Recorder;
+use super::{Front, Gateway, Setup, rates};
 use crate::authenticate::{Caller, Credential, Credentialed, Notes, Principal};
 use crate::authorize::{ClientCertificate, authorize};
 use crate::clock::UnixTime;
@@ -165,6 +166,7 @@ impl Gateway {
             response.headers_mut().insert(ALLOW, allow);
             return Ok(response);
         }
+        rates::before(route, asked.client, now)?;
         let method = field("method").map_or(Ok(Method::GET), |name| {
             Method::from_bytes(name.to_ascii_uppercase().as_bytes())
         });
@@ -186,6 +188,13 @@ impl Gateway {
             for_operator: false,
         };
         let explanation = self.explain(setup, &question).await;
+        // A bad token counts as one that is sent to the API, and is written down.
+        if let Some(reason) = explanation.reason {
+            if reason.status().as_u16() < 500 {
+                rates::failure(front, asked.client, now)?;
+            }
+            asked.recorder.checked(reason, &explanation.steps);
+        }
         let body = serde_json::to_vec(&explanation).unwrap_or_default();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -205,6 +214,7 @@ pub(super) struct Asked<'a> {
     pub(super) certificate: ClientCertificate<'a>,
     pub(super) now: UnixTime,
     pub(super) id: Uuid,
+    pub(super) recorder: &'a mut Recorder,
 }
 
 fn known(caller: &Caller) -> Option<Principal> {

@@ -71,6 +71,7 @@ impl Gateway {
                     certificate: ClientCertificate::Shown(downstream.certificate.as_ref()),
                     now: progress.now,
                     id: recorder.exchange.id(),
+                    recorder,
                 };
                 // Apart: every request would carry along what these few need.
                 let answer = Box::pin(self.check(setup, front, parts, asked));
@@ -116,6 +117,9 @@ impl Gateway {
             .await;
         match (admitted, only_reported(&route)) {
             (Err(rejection), Some(permit)) if rejection.is_of_token() => {
+                // What it would have counted by is not known: it counts by its address.
+                let (client, now) = (progress.origin.client, progress.now);
+                rates::after(&route, policy, &Caller::Anonymous, client, now)?;
                 recorder.would_refuse(&rejection);
                 progress.reported = Some(rejection);
                 Ok(Next::Forward(permit))

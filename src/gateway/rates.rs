@@ -77,16 +77,31 @@ fn taken(limit: &RateLimit, took: Result<(), Duration>) -> Result<(), Rejection>
 /// The refusal of a credential, or of too many from one client.
 pub(super) fn failed(front: &Front, client: IpAddr, refused: Refused, now: UnixTime) -> Rejection {
     let status = refused.error.reason().status().as_u16();
-    if let Some(failures) = front.failures.as_ref().filter(|_| status < 500)
-        && let Err(retry_after) = failures.take(peer_network(client), now)
+    if status < 500
+        && let Err(limited) = failure(front, client, now)
     {
-        return Rejection::RateLimited(Limited {
-            retry_after,
-            burst: failures.quota().burst,
-            failures: true,
-        });
+        return limited;
     }
     Rejection::Authentication(Box::new(refused))
+}
+
+/// Counts a credential that was refused.
+///
+/// # Errors
+/// Too many from one client.
+pub(super) fn failure(front: &Front, client: IpAddr, now: UnixTime) -> Result<(), Rejection> {
+    let Some(failures) = &front.failures else {
+        return Ok(());
+    };
+    failures
+        .take(peer_network(client), now)
+        .map_err(|retry_after| {
+            Rejection::RateLimited(Limited {
+                retry_after,
+                burst: failures.quota().burst,
+                failures: true,
+            })
+        })
 }
 
 /// One client asks an endpoint too often.

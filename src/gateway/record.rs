@@ -11,7 +11,7 @@ use super::streamed::Streamed;
 use crate::authenticate::{AuthenticationError, CacheUse, Ended, Life, Notes, Principal};
 use crate::authorize::AuthorizationError;
 use crate::decisions::{Asked, Decision, Verdict};
-use crate::explain::{self, Judged};
+use crate::explain::{self, Judged, Told};
 use crate::http::deadline::InFlight;
 use crate::http::target;
 use crate::http::{Body, BodyError};
@@ -22,7 +22,7 @@ use crate::observe::trace::{self, Spans, Traced};
 use crate::oddities::Whose;
 use crate::policy::Route;
 use crate::reject::{self, Rejection, Setting};
-use crate::verdict::NearMiss;
+use crate::verdict::{NearMiss, Reason};
 
 /// Writes the record of an exchange when its response is over, however that comes about.
 #[derive(Debug)]
@@ -123,6 +123,18 @@ impl Recorder {
         self.exchange.status = 0;
     }
 
+    /// A token that was only checked would be refused.
+    pub(super) fn checked(&mut self, reason: Reason, steps: &[Told]) {
+        self.exchange.declined = true;
+        if self.lane.kept.has_room(reason, self.exchange.at) {
+            let told = Verdict {
+                steps: serde_json::to_vec(steps).unwrap_or_default().into(),
+            };
+            self.told = Some((told, Asked::default()));
+        }
+        self.exchange.cause = Some(format!("token check: {}", reason.code()));
+    }
+
     /// One of our own endpoints did not do what it was asked to.
     pub(super) fn declined(&mut self, why: &str) {
         self.exchange.declined = true;
@@ -218,13 +230,16 @@ impl Recorder {
     pub(super) fn keeps(&self) -> bool {
         let refused = self.exchange.reason.or(self.exchange.would_deny);
         match refused {
-            Some(_) => self.lane.kept.has_room(self.exchange.at),
+            Some(reason) => self.lane.kept.has_room(reason, self.exchange.at),
             None => self.wants_line == Some(true),
         }
     }
 
     /// Keeps the decision, with the way to it.
     pub(super) fn keep(&mut self, rejection: Option<&Rejection>, setting: &Setting<'_>) {
+        if self.told.is_some() {
+            return;
+        }
         let judged = Judged {
             rejection,
             principal: self.principal.as_ref(),
@@ -234,10 +249,9 @@ impl Recorder {
             steps: serde_json::to_vec(&explain::steps(judged, setting))
                 .unwrap_or_default()
                 .into(),
-            near_miss: rejection
-                .and_then(|it| reject::near_miss(it, setting))
-                .map(NearMiss::name),
         };
+        let near = rejection.and_then(|it| reject::near_miss(it, setting));
+        self.exchange.near_miss = near.map(NearMiss::name);
         let host = target::host(setting.uri, setting.headers).ok();
         let asked = Asked {
             listener: self.exchange.listener,

@@ -150,6 +150,8 @@ pub(crate) struct Exchange {
     pub(crate) reason: Option<Reason>,
     /// What it would have been refused with, on a route that only reports.
     pub(crate) would_deny: Option<Reason>,
+    /// What the caller probably meant.
+    pub(crate) near_miss: Option<&'static str>,
     /// The issuer's place.
     pub(crate) issuer: Option<usize>,
     pub(crate) cache: Option<CacheLabel>,
@@ -184,6 +186,7 @@ impl Exchange {
             status: 0,
             reason: None,
             would_deny: None,
+            near_miss: None,
             issuer: None,
             cache: None,
             verified_in: None,

@@ -33,7 +33,7 @@ pub(crate) struct Resource {
 pub(crate) struct Resources {
     all: Vec<Arc<Resource>>,
     /// By host and literal path.
-    by_place: HashMap<(Box<str>, Box<str>), usize>,
+    by_place: HashMap<(Box<str>, Box<str>), Vec<usize>>,
     /// By the places of routes.
     by_route: HashMap<usize, Vec<usize>>,
 }
@@ -75,11 +75,17 @@ impl Resources {
 
     fn add(&mut self, origin: &str, host: &str, placement: &Placement, policy: &Policy) {
         let path = &*placement.path.literal;
-        let index = self.all.len();
-        let place = (host.into(), trimmed(path).into());
-        // Two routes of one path (with and without a rest, or at two listeners) are one resource.
-        let index = *self.by_place.entry(place).or_insert(index);
-        if index == self.all.len() {
+        let place = self.by_place.entry((host.into(), trimmed(path).into()));
+        let here = place.or_default();
+        // Two routes of one path, with and without a rest, are one resource; at other listeners there may be
+        // another.
+        let known = here.iter().copied().find(|index| {
+            let listeners = self.all.get(*index).map(|it| &it.listeners);
+            listeners == Some(&placement.listeners)
+        });
+        let index = known.unwrap_or(self.all.len());
+        if known.is_none() {
+            here.push(index);
             let document = document(&format!("{origin}{path}"), placement, policy);
             self.all.push(Arc::new(Resource {
                 host: host.into(),
@@ -98,9 +104,10 @@ impl Resources {
         if !(path.is_empty() || path.starts_with('/')) {
             return None;
         }
-        let index = self.by_place.get(&(host.into(), trimmed(path).into()))?;
-        let resource = self.all.get(*index)?;
-        resource.listeners.contains(&listener).then_some(resource)
+        let here = self.by_place.get(&(host.into(), trimmed(path).into()))?;
+        let mut here = here.iter().filter_map(|index| self.all.get(*index));
+        here.find(|resource| resource.listeners.contains(&listener))
+            .map(|resource| &**resource)
     }
 
     /// The one that a route is at a host; at a host that is not named, the first.

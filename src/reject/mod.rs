@@ -198,7 +198,12 @@ pub(crate) fn near_miss(rejection: &Rejection, setting: &Setting<'_>) -> Option<
 pub(crate) fn as_json(rejection: &Rejection, setting: &Setting<'_>) -> serde_json::Value {
     let problem = problem::of(rejection, words::of(rejection, setting), setting);
     // Strings and numbers only: there is nothing that could fail to be written.
-    serde_json::to_value(problem).unwrap_or_default()
+    let mut body = serde_json::to_value(problem).unwrap_or_default();
+    if let Some(members) = body.as_object_mut().filter(|_| setting.id.is_nil()) {
+        // Nobody decided: there is no decision to be found by it.
+        members.remove("instance");
+    }
+    body
 }
 
 /// Makes the response that refuses a request.

@@ -167,6 +167,14 @@ fn by_command(gateway: &Gateway, pasted: &str, now: i64) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
+/// Each check with how it ended and what is said of it. The operator is told more of what was found.
+fn ways(told: &Value) -> Vec<[Value; 4]> {
+    let steps = told["steps"].as_array().expect("steps").iter();
+    steps
+        .map(|step| ["check", "state", "text", "hint"].map(|name| step[name].clone()))
+        .collect()
+}
+
 #[test]
 fn everybody_gives_the_same_verdict() {
     let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
@@ -205,7 +213,7 @@ fn everybody_gives_the_same_verdict() {
                 .await
                 .json();
             assert_eq!(told["allowed"], status == 200, "{what}");
-            assert_eq!(told["steps"], admin["steps"], "{what}");
+            assert_eq!(ways(&told), ways(&admin), "{what}");
             let mut all = vec![told, admin];
             if n % BY_COMMAND == 0 {
                 all.push(by_command(&gateway, &pasted, NOW + elapsed));

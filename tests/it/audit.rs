@@ -164,6 +164,44 @@ fn a_chain_that_was_touched_is_found_out() {
             .1
             .contains(":3: a line without a place in the chain")
     );
+    // Without its beginning, or with one that says it never was in the chain.
+    assert!(
+        with(&all[2..])
+            .1
+            .contains("the chain begins before: this is number 3")
+    );
+    let bare: Vec<String> = all[..3]
+        .iter()
+        .map(|line| format!("{}}}", line.split(",\"seq\"").next().expect("a beginning")))
+        .collect();
+    let mut lines: Vec<&str> = bare.iter().map(String::as_str).collect();
+    lines.extend(&all[3..]);
+    let (code, told) = with(&lines);
+    assert_eq!(code, Some(1));
+    assert!(
+        told.contains("3 lines without a chain, where it has begun before"),
+        "{told}"
+    );
+    let forged = all[0].replace("\"prev\":\"00", "\"prev\":\"ff");
+    assert!(
+        with(&[&forged])
+            .1
+            .contains("the first line of a chain follows no other")
+    );
+    // Who knows the hash before may begin in the middle.
+    let value: Value = serde_json::from_str(all[2]).expect("JSON");
+    std::fs::write(&copy, all[2..].join("\n") + "\n").expect("a file");
+    for (hash, expected) in [
+        (value["prev"].as_str().expect("a hash"), 0),
+        (&*"0".repeat(64), 1),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_bearward"))
+            .args(["audit", "verify", "--after", hash])
+            .arg(&copy)
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(expected));
+    }
     // Cut at the end: only who knows the last hash finds that.
     let (code, _) = with(&all[..all.len() - 1]);
     assert_eq!(code, Some(0));
@@ -212,6 +250,9 @@ fn a_file_is_rotated_by_signal_without_a_gap() {
     let (code, told) = verify(&[paths[0], paths[2]]);
     assert_eq!(code, Some(1));
     assert!(told.contains("lines are missing before it"), "{told}");
+    let (code, told) = verify(&paths[1..]);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("--after HASH"), "{told}");
 }
 
 #[test]

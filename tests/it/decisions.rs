@@ -418,3 +418,126 @@ fn a_candidate_is_judged_by_on_what_comes_and_refuses_nobody() {
         .collect();
     assert_eq!(actions, ["candidate.try", "candidate.stop"]);
 }
+
+#[test]
+fn a_configuration_that_is_sent_harms_nobody() {
+    let (_main, _upstream, gateway) = usual();
+    let good = std::fs::read_to_string(gateway.folder().join("bearward.toml")).expect("a file");
+    let fifo = gateway.folder().join("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status().expect("it runs");
+    assert!(made.success());
+    let keys =
+        |path: &str| good.replace("jwks_file = \"main.json\"", &format!("keys = [{path:?}]"));
+    let wide = format!(
+        "{good}[routes.wide]\npath = \"/wide\"\nupstream = \"orders\"\nissuers = [{}]\n",
+        "\"a\",".repeat(16_000)
+    );
+    let tables: String = (0..40_000).map(|n| format!("[zz{n}]\n")).collect();
+    let escaped = good
+        .replace("http://127.0.0.1", "\\u0024{HOME}")
+        .replace("servers = [\"", "servers = [\"x");
+    block_on(async {
+        let send = async |text: &str| {
+            let body = json!({ "configuration": text });
+            gateway
+                .ask_admin("PUT", "/api/v1/candidate", Some(&body))
+                .await
+        };
+        // A pipe is not waited for, a device has no end, and many faults are told by the first of them.
+        for (text, words) in [
+            (keys(&fifo.display().to_string()), "it is no regular file"),
+            (keys("/dev/zero"), "it is no regular file"),
+            (wide, "findings"),
+            (tables, "findings"),
+        ] {
+            let answer = send(&text).await;
+            assert_eq!(answer.status, 422);
+            assert!(answer.text().contains(words), "{words}");
+            assert!(
+                answer.body.len() < 4 * 1024 * 1024,
+                "{} bytes",
+                answer.body.len()
+            );
+        }
+        // The environment is not read by having it told.
+        for text in [
+            good.replace("path = \"/orders", "path = \"${HOME}/orders"),
+            escaped,
+        ] {
+            let answer = send(&text).await;
+            assert_eq!(answer.status, 409, "{}", answer.text());
+            assert!(answer.text().contains("${HOME}"), "{}", answer.text());
+            assert!(
+                !answer
+                    .text()
+                    .contains(&std::env::var("HOME").expect("a home"))
+            );
+        }
+        assert_eq!(send(&good).await.status, 200);
+    });
+}
+
+#[test]
+fn a_flood_of_one_client_pushes_nothing_out() {
+    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
+    let upstream = Upstream::echo();
+    let gateway = Bearward::usual(&main, &upstream)
+        .limits("failures_per_peer = \"5/m\"")
+        .start();
+    block_on(async {
+        let first = id_of(&gateway.http1().get("/orders/1", "nonsense").await);
+        let mut client = gateway.http1().keep().await;
+        for _ in 0..1200 {
+            client.get("/orders/1", "nonsense").await;
+        }
+        ask(&gateway, &format!("/api/v1/decisions/{first}")).await;
+    });
+}
+
+#[test]
+fn the_operator_is_told_what_an_unverified_token_says_and_the_client_is_not() {
+    let (main, _upstream, gateway) = usual();
+    block_on(async {
+        let token = main.token().with("iss", "https://elsewhere.test/").sign();
+        let answer = gateway.http1().get("/orders/1", &token).await;
+        assert!(!answer.text().contains("elsewhere"));
+        let decision = ask(&gateway, &format!("/api/v1/decisions/{}", id_of(&answer))).await;
+        let failed = &decision["steps"][2];
+        assert_eq!(
+            failed["found"],
+            "`iss` is https://elsewhere.test/ (not verified)"
+        );
+        assert_eq!(failed["expected"], "https://login.test/");
+    });
+}
+
+#[test]
+fn follow_goes_on() {
+    let (_main, _upstream, gateway) = usual();
+    block_on(async {
+        gateway.http1().get("/orders/1", "nonsense").await;
+    });
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bearward"))
+        .args([
+            "decisions",
+            "--follow",
+            "--admin",
+            &format!("http://{}", gateway.admin()),
+            "--config",
+        ])
+        .arg(gateway.folder().join("bearward.toml"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(
+        child.stdout.take().expect("a pipe"),
+    ));
+    let mut next = || lines.next().expect("a line").expect("text");
+    assert!(next().contains("401 token_malformed orders GET /orders/1"));
+    block_on(async {
+        gateway.http1().get("/nothing", "").await;
+    });
+    assert!(next().contains("404 route_not_found - GET /nothing"));
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}

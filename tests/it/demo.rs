@@ -27,7 +27,7 @@ fn the_demos_lines_do_what_they_say() {
         } else if !line.is_empty() {
             others.push(line);
         }
-        if others.len() == 4 {
+        if others.len() == 6 {
             break;
         }
     }

@@ -476,3 +476,144 @@ fn a_request_can_be_tried_against_the_routes() {
         assert!(said.contains(words), "{words} in {said}");
     }
 }
+
+#[test]
+fn the_check_counts_as_the_api_does_and_is_written_down() {
+    let (issuer, upstream) = (issuer(), Upstream::echo());
+    let gateway = Bearward::usual(&issuer, &upstream)
+        .table("[endpoints]\ncheck = true")
+        .limits("failures_per_peer = \"3/m\"")
+        .start();
+    let late = format!("Bearer {}", issuer.token().with("exp", NOW - 300).sign());
+    let id = block_on(async {
+        let late = [("authorization", &*late)];
+        let first = ask(&gateway, "?route=orders", &late).await.json();
+        let id = first["refusal"]["instance"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
+        for _ in 0..2 {
+            assert_eq!(ask(&gateway, "?route=orders", &late).await.status, 200);
+        }
+        // The fourth is too many, there and at the API.
+        assert_eq!(ask(&gateway, "?route=orders", &late).await.status, 429);
+        assert_eq!(
+            gateway
+                .http1()
+                .send("GET", "/orders/1", &late, "")
+                .await
+                .status,
+            429
+        );
+        let id = id.trim_start_matches("urn:uuid:").to_owned();
+        let decision = gateway
+            .ask_admin("GET", &format!("/api/v1/decisions/{id}"), None)
+            .await;
+        assert_eq!(decision.status, 200);
+        assert_eq!(decision.json()["steps"][5]["state"], "failed");
+        id
+    });
+    let lines = gateway.stop();
+    let line = lines
+        .iter()
+        .find(|line| line["id"] == id.as_str())
+        .expect("a line");
+    assert_eq!(line["outcome"], "deny");
+    assert_eq!(line["cause"], "token check: token_expired");
+}
+
+#[test]
+fn a_route_that_only_reports_has_its_limits_without_a_token_too() {
+    let (issuer, upstream) = (issuer(), Upstream::echo());
+    let report = ORDERS.replace(
+        "issuers = [\"main\"]",
+        "auth = \"report\"\nissuers = [\"main\"]\nlimit = { per = \"subject\", rate = \"3/m\" }",
+    );
+    let gateway = Bearward::new()
+        .trusting("main", &issuer, "")
+        .upstream("orders", upstream.address, "")
+        .table(&report)
+        .start();
+    block_on(async {
+        for expected in [200, 200, 200, 429] {
+            let answer = gateway.http1().send("GET", "/orders/1", &[], "").await;
+            assert_eq!(answer.status, expected);
+        }
+    });
+}
+
+#[test]
+fn a_plain_jwt_that_says_it_is_something_else_opens_nothing() {
+    let (issuer, upstream) = (issuer(), Upstream::echo());
+    let gateway = Bearward::new()
+        .trusting("main", &issuer, "token_types = [\"at+jwt\", \"JWT\"]")
+        .upstream("orders", upstream.address, "")
+        .table(ORDERS)
+        .start();
+    block_on(async {
+        let plain = || issuer.token().typed(Some("JWT"));
+        assert_eq!(
+            gateway
+                .http1()
+                .get("/orders/1", &plain().sign())
+                .await
+                .status,
+            200
+        );
+        // Some providers write a nonce into access tokens too.
+        assert_eq!(
+            gateway
+                .http1()
+                .get("/orders/1", &plain().with("nonce", "x").sign())
+                .await
+                .status,
+            200
+        );
+        for (claim, value, near) in [
+            ("typ", "Refresh", "refresh_token"),
+            ("token_use", "refresh", "refresh_token"),
+            ("token_use", "id", "id_token"),
+            ("at_hash", "x", "id_token"),
+        ] {
+            let answer = gateway
+                .http1()
+                .get("/orders/1", &plain().with(claim, value).sign())
+                .await;
+            assert_eq!(answer.status, 401, "{claim}");
+            assert_eq!(answer.json()["near_miss"], near);
+        }
+    });
+}
+
+#[test]
+fn two_listeners_may_have_a_route_each_at_one_path() {
+    let (issuer, upstream) = (issuer(), Upstream::echo());
+    let other = TestIssuer::new("https://other.test/", "ES256", "other-1");
+    let routes = "[listeners.inner]\naddress = \"127.0.0.1:0\"\nclear_text = true\n\
+        [routes.a]\npath = \"/dup\"\nupstream = \"orders\"\nissuers = [\"main\"]\nlisteners = [\"public\"]\n\
+        [routes.b]\npath = \"/dup\"\nupstream = \"orders\"\nissuers = [\"other\"]\nlisteners = [\"inner\"]\n";
+    let gateway = Bearward::usual(&issuer, &upstream)
+        .trusting("other", &other, "")
+        .table(routes)
+        .start();
+    let inner = gateway.listener("inner").expect("a listener");
+    block_on(async {
+        let path = "/.well-known/oauth-protected-resource/dup";
+        let public = gateway.http1().send("GET", path, &[], "").await.json();
+        assert_eq!(
+            public["authorization_servers"],
+            json!(["https://login.test/"])
+        );
+        let request = http::Request::builder()
+            .uri(path)
+            .header("host", "api.test");
+        let request = request.body(Default::default()).expect("a request");
+        let inner = crate::support::client::plain_exchange(inner, request)
+            .await
+            .json();
+        assert_eq!(
+            inner["authorization_servers"],
+            json!(["https://other.test/"])
+        );
+    });
+}

@@ -60,7 +60,10 @@ async fn check(gateway: &Gateway, case: &Case, route: &str, commands: Commands) 
             .send("GET", page, &[("accept", accept)], "")
             .await;
         let text = page.text().replace("&quot;", "\"").replace("\\\"", "\"");
+        // In HTML, code stands in elements of its own.
         let text = text
+            .replace("<code>", "`")
+            .replace("</code>", "`")
             .replace("&lt;", "<")
             .replace("&gt;", ">")
             .replace("\\\\", "\\");
@@ -189,6 +192,13 @@ fn tokens(main: &TestIssuer, partner: &TestIssuer) -> Vec<Case> {
         case(N::Empty, ""),
         case(N::Placeholder, "${TOKEN}"),
         case(N::BearerTwice, &format!("Bearer {good}")),
+        case(
+            N::Json,
+            &format!("{{\"access_token\":\"{good}\",\"token_type\":\"Bearer\"}}"),
+        ),
+        case(N::Quoted, &format!("<{good}>")),
+        case(N::Cut, &good[..40]),
+        case(N::Trailing, &format!("{good},")),
         case(N::Quoted, &format!("\"{good}\"")),
         case(N::LineBreak, &format!("{good}\\n")),
         case(N::LineBreak, &format!("{good}%0A")),
@@ -208,6 +218,10 @@ fn tokens(main: &TestIssuer, partner: &TestIssuer) -> Vec<Case> {
         case(
             N::IssuerCase,
             &of("https://login.example.test/realms/Prod/"),
+        ),
+        case(
+            N::IssuerSpelling,
+            &of("HTTP://login.example.test/realms/prod"),
         ),
         case(
             N::IssuerEnvironment,
@@ -243,6 +257,22 @@ fn tokens(main: &TestIssuer, partner: &TestIssuer) -> Vec<Case> {
             &main.token().with("exp", NOW - 40).sign(),
         ),
         case(
+            N::IssuedInMilliseconds,
+            &main
+                .token()
+                .with("iat", NOW * 1000)
+                .with("exp", NOW * 1000 + 600_000)
+                .sign(),
+        ),
+        case(
+            N::EarlyInMilliseconds,
+            &main.token().with("nbf", NOW * 1000).sign(),
+        ),
+        case(
+            N::LifetimeInMilliseconds,
+            &main.token().with("exp", NOW * 1000).sign(),
+        ),
+        case(
             N::EarlyByMoments,
             &main.token().with("nbf", NOW + 40).sign(),
         ),
@@ -252,6 +282,18 @@ fn tokens(main: &TestIssuer, partner: &TestIssuer) -> Vec<Case> {
         ),
         case(N::AudienceScheme, &for_audience(json!("http://api.test"))),
         case(N::AudienceCase, &for_audience(json!("https://API.test"))),
+        case(
+            N::AudienceSpelling,
+            &for_audience(json!("HTTP://api.test/")),
+        ),
+        case(
+            N::AudienceIsClient,
+            &main
+                .token()
+                .with("aud", "web-app")
+                .with("at_hash", "x")
+                .sign(),
+        ),
         case(
             N::AudienceJoined,
             &for_audience(json!("https://api.test https://billing.test")),
@@ -269,6 +311,14 @@ fn tokens(main: &TestIssuer, partner: &TestIssuer) -> Vec<Case> {
                 .sign(),
         ),
         case(
+            N::ScopeShadowed,
+            &main
+                .token()
+                .with("scope", "")
+                .with("scp", json!(["orders:read"]))
+                .sign(),
+        ),
+        case(
             N::ScopeElsewhere,
             &main
                 .token()
@@ -281,6 +331,17 @@ fn tokens(main: &TestIssuer, partner: &TestIssuer) -> Vec<Case> {
             &main.token().with("scope", "Orders:Read").sign(),
         ),
     ];
+    for (near, field) in [
+        (N::BearerColon, format!("Bearer: {good}")),
+        (N::HeaderQuoted, format!("\"Bearer {good}\"")),
+        (N::OtherWord, format!("Token {good}")),
+    ] {
+        cases.push(Case {
+            near,
+            field,
+            date: None,
+        });
+    }
     cases.push(Case {
         near: N::BareToken,
         field: good,

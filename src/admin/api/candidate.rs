@@ -23,14 +23,14 @@ struct Sent {
     configuration: String,
 }
 
-pub(super) fn answer(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer {
+pub(super) async fn answer(admin: &Arc<Admin>, parts: &Parts, body: &[u8]) -> Answer {
     let trial = &admin.gateway.trial;
     match parts.method {
         Method::GET => match trial.candidate() {
             Some(candidate) => answer_json(StatusCode::OK, &shown(&candidate)),
             None => problem(StatusCode::NOT_FOUND, "no configuration is tried"),
         },
-        Method::PUT => match made(admin, body) {
+        Method::PUT => match made(admin, body).await {
             Err(refusal) => *refusal,
             Ok((candidate, warnings)) => {
                 let mut told = shown(&candidate);
@@ -55,8 +55,8 @@ pub(super) fn answer(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer {
 }
 
 /// Decides a kept decision again.
-pub(super) fn replay(admin: &Admin, decision: &Arc<Decision>, body: &[u8]) -> Answer {
-    let (candidate, _) = match made(admin, body) {
+pub(super) async fn replay(admin: &Arc<Admin>, decision: &Arc<Decision>, body: &[u8]) -> Answer {
+    let (candidate, _) = match made(admin, body).await {
         Ok(made) => made,
         Err(refusal) => return *refusal,
     };
@@ -79,41 +79,49 @@ pub(super) fn replay(admin: &Admin, decision: &Arc<Decision>, body: &[u8]) -> An
     answer_json(StatusCode::OK, &told)
 }
 
-fn made(admin: &Admin, body: &[u8]) -> Result<(Candidate, String), Box<Answer>> {
+/// Makes a candidate of what was sent, where it delays nobody.
+async fn made(admin: &Arc<Admin>, body: &[u8]) -> Result<(Candidate, String), Box<Answer>> {
     let refused = |status, detail: &str| Box::new(problem(status, detail));
     // The parser's own words may repeat what was sent.
     let sent: Sent = serde_json::from_slice(body).map_err(|_| {
         let form = "send JSON: {\"configuration\": \"…\"}, the text of a configuration file";
         refused(StatusCode::BAD_REQUEST, form)
     })?;
-    let Some(file) = &admin.file else {
-        let detail = "this gateway was not started with a file";
-        return Err(refused(StatusCode::CONFLICT, detail));
+    let Ok(_turn) = admin.making.try_acquire() else {
+        let detail = "another configuration is being read; try again";
+        return Err(refused(StatusCode::SERVICE_UNAVAILABLE, detail));
     };
-    let active = admin.active.load();
-    let made = candidate(
-        file,
-        sent.configuration,
-        &active,
-        &admin.saved,
-        &admin.gateway,
-    );
+    let own = Arc::clone(admin);
+    let making = tokio::task::spawn_blocking(move || {
+        let Some(file) = &own.file else {
+            let detail = "this gateway was not started with a file";
+            return Err(NotTried::Unusable(detail.to_owned()));
+        };
+        let active = own.active.load();
+        candidate(file, sent.configuration, &active, &own.saved, &own.gateway)
+    });
+    let made = making.await.map_err(|_| {
+        let detail = "the configuration could not be read";
+        refused(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    })?;
     made.map_err(|error| match error {
-        NotTried::Faults(report, findings) => {
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            let findings: Value = serde_json::from_str(&findings).unwrap_or_default();
-            let body = json!({
-                "type": "about:blank",
-                "title": status.canonical_reason(),
-                "status": status.as_u16(),
-                "detail": "the configuration has faults",
-                "report": report,
-                "findings": findings,
-            });
-            Box::new(answer_json(status, &body))
-        }
+        NotTried::Faults(report, findings) => Box::new(faults(&report, &findings)),
         NotTried::Unusable(why) => refused(StatusCode::CONFLICT, &why),
     })
+}
+
+fn faults(report: &str, findings: &str) -> Answer {
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    let findings: Value = serde_json::from_str(findings).unwrap_or_default();
+    let body = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "detail": "the configuration has faults",
+        "report": report,
+        "findings": findings,
+    });
+    answer_json(status, &body)
 }
 
 fn shown(candidate: &Candidate) -> Value {

@@ -28,13 +28,18 @@ const ALIVE_EVERY: Duration = Duration::from_secs(15);
 /// Events that wait for a slow reader; beyond, it is waited for, and misses what the rings lose.
 const WAITING_MAX: usize = 64;
 
-pub(super) fn answer(admin: &Arc<Admin>, parts: &Parts, rest: Option<&str>, body: &[u8]) -> Answer {
+pub(super) async fn answer(
+    admin: &Arc<Admin>,
+    parts: &Parts,
+    rest: Option<&str>,
+    body: &[u8],
+) -> Answer {
     if let (Some(id), &Method::POST) = (
         rest.and_then(|it| it.strip_suffix("/replay")),
         &parts.method,
     ) {
         return match found(admin, id) {
-            Ok(decision) => candidate::replay(admin, &decision, body),
+            Ok(decision) => candidate::replay(admin, &decision, body).await,
             Err(refusal) => *refusal,
         };
     }

@@ -32,8 +32,8 @@ pub(super) async fn answer(admin: &Arc<Admin>, parts: &Parts, body: &[u8]) -> An
         None => (path, None),
     };
     match first {
-        "candidate" if rest.is_none() => candidate::answer(admin, parts, body),
-        "decisions" => decisions::answer(admin, parts, rest, body),
+        "candidate" if rest.is_none() => candidate::answer(admin, parts, body).await,
+        "decisions" => decisions::answer(admin, parts, rest, body).await,
         "drain" if rest.is_none() => drain::answer(admin, parts),
         "issuers" => issuers::answer(admin, parts, rest).await,
         "oddities" if rest.is_none() => oddities::answer(admin, parts),

@@ -12,6 +12,9 @@ use crate::clock::UnixTime;
 use crate::gateway::Question;
 use crate::policy::Route;
 
+/// Routes that are named to whoever has named none.
+const ROUTES_MAX: usize = 50;
+
 /// What is asked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,7 +50,11 @@ pub(super) async fn explain(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer
         }
     };
     let Some(route) = found else {
-        return bad("name the route: there is none of that name, or several without one");
+        let names: Vec<&str> = routes()
+            .map(|route| &*route.name)
+            .take(ROUTES_MAX)
+            .collect();
+        return bad(&format!("name the route; there are: {}", names.join(", ")));
     };
     let method = asked
         .method

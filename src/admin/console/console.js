@@ -27,6 +27,7 @@ function signIn(why) {
   stop();
   turn += 1;
   leave.hidden = true;
+  state.hidden = true;
   fill(nav);
   const input = el("input", { type: "password", id: "admin-token", autocomplete: "off", required: true });
   const said = el("div", { role: "alert" }, why && note(why, "bad"));
@@ -56,6 +57,7 @@ async function show() {
   const [name, query] = location.hash.replace(/^#\//, "").split("?");
   const [key, title, page] = PAGES.find(([key]) => key === name) ?? PAGES[0];
   leave.hidden = false;
+  state.hidden = false;
   fill(nav, PAGES.map(([own, text]) => el("li", {}, el("a", { href: `#/${own}`, "aria-current": own === key ? "page" : undefined, onclick: () => location.hash === `#/${own}` && show() }, text))));
   document.title = `${title} · Bearward`;
   try {
@@ -84,6 +86,7 @@ async function look() {
   if (document.hidden) return;
   try {
     const { ready } = await readiness();
+    state.hidden = !token.get();
     state.className = `state ${ready ? "good" : "bad"}`;
     fill(state, ready ? "ready" : "not ready");
   } catch {

@@ -85,6 +85,7 @@ export function steps(list) {
     el("span", { class: "said" },
       step.text ?? WORDS[step.state],
       step.found && el("span", { class: "found dim" }, `Found: ${step.found}`),
+      step.expected && el("span", { class: "found dim" }, `Expected: ${step.expected}`),
       step.hint && el("span", { class: "hint" }, step.hint)))));
 }
 

@@ -41,7 +41,7 @@ export async function overview(page) {
         const good = line.startsWith("[ok]");
         return el("li", { class: good ? "passed" : "failed" }, el("span", { class: "sign-of", "aria-hidden": "true" }, good ? "✓" : "✕"), el("span", { class: "name" }, good ? "ok" : "fail"), el("span", { class: "said" }, line.replace(/^\[\w+\] /, "")));
       }))),
-      most("Refusals by route", summary.refusals.by_route), most("By client", summary.refusals.by_client), most("By issuer of the token", summary.refusals.by_issuer));
+      most(`Kept refusals by route`, summary.refusals.by_route), most("Kept refusals by client", summary.refusals.by_client), most("Kept refusals by issuer", summary.refusals.by_issuer));
   };
   await refresh();
   return { refresh, every: 5000 };
@@ -87,14 +87,14 @@ export async function refusals(page, query) {
   const reason = choice([any("any reason"), ...[...known].sort().map((name) => [name])], query.get("reason") ?? "", { onchange: () => begin() });
   const route = choice([any("any route"), ...routes.map((it) => [it.name])], "", { onchange: () => begin() });
   const issuer = choice([any("any issuer"), ...issuers.map((it) => [it.name])], "", { onchange: () => begin() });
-  const kind = choice([any("all that is kept"), ["deny", "refused"], ["error", "our fault or the upstream's"], ["allow", "allowed, as sampled"]], query.get("reason") ? "" : "deny", { onchange: () => begin() });
+  const kind = choice([any("all that is kept"), ["refused", "refused"], ["error", "our fault or the upstream's"], ["allow", "allowed, as sampled"]], query.get("reason") ? "" : "refused", { onchange: () => begin() });
   const live = el("input", { type: "checkbox", checked: true, onchange: () => begin() });
   const id = el("input", { type: "search", placeholder: "urn:uuid:…", autocomplete: "off", spellcheck: "false" });
   const list = el("div");
   let shown = [];
   const row = (decision) => el("tr", {},
     el("td", { class: "tight dim" }, el("button", { class: "link", type: "button", onclick: () => openDecision(decision.id), "aria-label": `Open the decision of ${clock(decision.ts)}, ${decision.reason}` }, clock(decision.ts))),
-    el("td", { class: "tight" }, outcome(decision), " ", el("span", { class: "dim" }, decision.status)),
+    el("td", { class: "tight" }, outcome(decision), " ", el("span", { class: "dim" }, decision.status), decision.near_miss && el("div", { class: "dim" }, decision.near_miss.replaceAll("_", " "))),
     el("td", {}, decision.route ?? el("span", { class: "dim" }, "none")),
     el("td", { class: "mono" }, `${decision.method} ${decision.path}`),
     el("td", {}, decision.client_id ?? decision.sub ?? decision.peer));
@@ -155,8 +155,8 @@ export async function issuers(page) {
       return el("section", { class: "card" },
         el("div", { class: "head" }, el("h2", {}, issuer.name), state(issuer), again && el("div", { class: "tools" }, button)),
         issuer.last_error && note(`${issuer.last_error.error} (${ago(issuer.last_error.at)})`, "warn"),
-        kv([["issuer", issuer.issuer], ["keys from", issuer.from || issuer.source], ["confirmed", issuer.checked_at && ago(issuer.checked_at)], ["next fetch", issuer.next_fetch_at && ago(issuer.next_fetch_at)],
-          ["given up", issuer.stale_at && ago(issuer.stale_at)], ["saved", issuer.saved_at && ago(issuer.saved_at)], ["not saved", issuer.save_error], ["unknown kids", issuer.unknown_kids || null], ["exposed keys", issuer.distrusted || null],
+        kv([["issuer", issuer.issuer], ["keys from", issuer.from || issuer.source], ["confirmed", issuer.checked_at && ago(issuer.checked_at)], ["next fetch", issuer.source === "jwks_file" ? "when the file changes" : issuer.next_fetch_at && ago(issuer.next_fetch_at)],
+          ["given up", issuer.stale_at && ago(issuer.stale_at)], ["saved", issuer.saved_at && ago(issuer.saved_at)], ["not saved", issuer.save_error], ["tokens with an unknown kid", issuer.unknown_kids || null], ["exposed keys", issuer.distrusted || null],
           ["its clock", issuer.clock_offset_seconds ? `${issuer.clock_offset_seconds} s ahead of ours` : null]]),
         table(`Keys of ${issuer.name}`, ["kid", "Kind", "Algorithms"], [
           ...issuer.keys.map((key) => el("tr", {}, el("td", { class: "mono" }, key.kid ?? "—"), el("td", {}, key.kind ? `${key.kind} ${key.bits}` : "secret"), el("td", {}, key.algorithms.join(" ")))),

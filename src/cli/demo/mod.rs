@@ -71,6 +71,10 @@ pub(super) fn demo(port: u16) -> Outcome {
         "\n# console     {admin}/console/ (the token: {})",
         token_file.display()
     ));
+    data(&format!(
+        "# why         bearward decision ID --admin {admin} --admin-token-file {} (ID: the `instance` of a refusal)",
+        token_file.display()
+    ));
     data(&format!("# metrics     curl -s {admin}/metrics"));
     data(&format!("# readiness   curl -s '{admin}/readyz?verbose'"));
     data(&format!(

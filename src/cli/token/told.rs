@@ -86,6 +86,9 @@ pub(in crate::cli) fn print_steps(paint: Paint, steps: &[Told]) {
         if let Some(found) = &told.found {
             data(&format!("{:>26}found: {found}", ""));
         }
+        if let Some(expected) = &told.expected {
+            data(&format!("{:>26}expected: {expected}", ""));
+        }
         if let Some(hint) = &told.hint {
             data(&format!("{:>26}to do: {hint}", ""));
         }

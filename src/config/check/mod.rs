@@ -7,6 +7,7 @@ mod addresses;
 mod audit;
 mod feed;
 mod fetching;
+mod files;
 mod inbound;
 mod internal;
 mod issuers;
@@ -111,7 +112,7 @@ impl Checker<'_> {
     }
 
     fn file(&mut self, text: &str, span: &Span, what: &str) -> Option<Vec<u8>> {
-        match std::fs::read(self.path(text)) {
+        match files::read(&self.path(text)) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 self.error(

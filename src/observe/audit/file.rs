@@ -164,8 +164,12 @@ impl AuditFile {
         let Some(file) = &mut self.file else {
             return Err(io::ErrorKind::NotFound.into());
         };
+        let before = file.metadata().map(|it| it.len());
         if let Err(error) = write_all(file, &out) {
-            // What was written of it is looked for when it is opened anew.
+            // What was written of it would be lines that were broken off.
+            if let Ok(before) = before {
+                let _ = file.set_len(before);
+            }
             self.file = None;
             return Err(error);
         }

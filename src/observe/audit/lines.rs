@@ -81,6 +81,8 @@ pub(super) struct DecisionLine<'a> {
     /// On a route that only reports: what it would have been refused with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) would_deny: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) near_miss: Option<&'static str>,
     pub(super) status: u16,
     pub(super) listener: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

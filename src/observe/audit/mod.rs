@@ -165,6 +165,7 @@ impl Audit {
             id,
             outcome: exchange.outcome().name(),
             reason: exchange.reason.map_or("none", crate::verdict::Reason::code),
+            near_miss: exchange.near_miss,
             would_deny: exchange.would_deny.map(crate::verdict::Reason::code),
             status: exchange.status,
             listener: listener.as_deref().unwrap_or_default(),

@@ -59,7 +59,10 @@ pub(crate) fn text(reason: Reason) -> String {
 /// The slips that are known, each with what mends it.
 fn near_misses_as_text(reason: Reason) -> String {
     let slips: String = NearMiss::of(reason)
-        .map(|near| format!("  - {}\n    {}\n", near.says(), near.mend()))
+        .map(|near| {
+            let (name, says, mend) = (near.name(), near.says(), near.mend());
+            format!("  {name}\n    {says}\n    {mend}\n")
+        })
         .collect();
     match &*slips {
         "" => slips,
@@ -99,15 +102,15 @@ fn html(reason: Reason) -> String {
     let causes: String = page
         .causes
         .iter()
-        .map(|cause| format!("<li>{}</li>", escaped(cause)))
+        .map(|cause| format!("<li>{}</li>", coded(cause)))
         .collect();
     let slips: String = NearMiss::of(reason)
         .map(|near| {
             format!(
-                "<dt id=\"{name}\">{says}</dt><dd>{mend}</dd>",
+                "<dt id=\"{name}\">{says} <code>{name}</code></dt><dd>{mend}</dd>",
                 name = near.name(),
-                says = escaped(near.says()),
-                mend = escaped(near.mend())
+                says = coded(near.says()),
+                mend = coded(near.mend())
             )
         })
         .collect();
@@ -124,10 +127,20 @@ fn html(reason: Reason) -> String {
         title = escaped(reason.title()),
         status = reason.status().as_u16(),
         step = step(reason),
-        meaning = escaped(page.meaning),
-        mend = escaped(page.mend),
+        meaning = coded(page.meaning),
+        mend = coded(page.mend),
         example = escaped(&example(reason)),
     )
+}
+
+/// Text in HTML, with what stands between backticks as code.
+fn coded(text: &str) -> String {
+    let parts = escaped(text);
+    let parts = parts.split('`').enumerate().map(|(n, part)| match n % 2 {
+        0 => part.to_owned(),
+        _ => format!("<code>{part}</code>"),
+    });
+    parts.collect()
 }
 
 /// The head of an answer with this reason.

@@ -241,7 +241,11 @@ fn forward<'a>(error: ForwardError, setting: &Setting<'_>) -> Words<'a> {
 
 fn authorization<'a>(error: &AuthorizationError, setting: &'a Setting<'_>) -> Words<'a> {
     match error {
-        AuthorizationError::ScopeMissing { missing, near } => {
+        AuthorizationError::ScopeMissing {
+            missing,
+            near,
+            elsewhere,
+        } => {
             let required = setting.requirement.map(|requirement| Required {
                 all: &requirement.scopes_all,
                 any: &requirement.scopes_any,
@@ -265,7 +269,10 @@ fn authorization<'a>(error: &AuthorizationError, setting: &'a Setting<'_>) -> Wo
             Words {
                 hint: near.map_or(hint, |near| near.mend().to_owned()),
                 detail: match near {
-                    Some(near) => format!("{detail} {}", near.says()),
+                    Some(near) => {
+                        let claim = elsewhere.map(|name| format!(" It is `{name}`."));
+                        format!("{detail} {}{}", near.says(), claim.unwrap_or_default())
+                    }
                     None => detail,
                 },
                 near: *near,

@@ -3,10 +3,13 @@
 //! The evidence: the time that the issuer told when its keys were fetched, those that other issuers told, and
 //! the `Date` of the request, where a client sends one (RFC 9110 section 6.6.1).
 
+use std::time::Duration;
+
 use http::header::DATE;
 
 use super::token::{get_new_token, renewal, rules};
 use super::{Extras, Words};
+use crate::authenticate::Refused;
 use crate::clock::{UnixTime, spoken};
 use crate::policy::IssuerId;
 use crate::reject::Setting;
@@ -70,6 +73,12 @@ pub(super) fn early<'a>(
     let ahead = offset(issuer, setting).filter(|offset| *offset > 0);
     let by_moments = skew.as_secs() <= CLOCK_SKEW_SECS;
     let near = match (reason, ahead) {
+        (Reason::TokenIssuedInFuture, _) if in_milliseconds(from) => {
+            Some(NearMiss::IssuedInMilliseconds)
+        }
+        (Reason::TokenNotYetValid, _) if in_milliseconds(from) => {
+            Some(NearMiss::EarlyInMilliseconds)
+        }
         (Reason::TokenIssuedInFuture, Some(offset)) if all_are(offset, setting) => {
             Some(NearMiss::GatewayClock)
         }
@@ -86,10 +95,13 @@ pub(super) fn early<'a>(
         format!(" The issuer's clock was {offset} s ahead when its keys were fetched.")
     });
     Words {
-        detail: format!(
-            "{what} {} from now, by this gateway's clock.{differ}",
-            spoken(skew)
-        ),
+        detail: match near {
+            Some(near) if in_milliseconds(from) => near.says().to_owned(),
+            _ => format!(
+                "{what} {} from now, by this gateway's clock.{differ}",
+                spoken(skew)
+            ),
+        },
         hint: near
             .map_or(
                 "Compare the clocks of the issuer and of the gateway, `server_time`.",
@@ -103,6 +115,39 @@ pub(super) fn early<'a>(
             ..Extras::default()
         },
     }
+}
+
+/// A token whose life is too long.
+pub(super) fn lives_too_long<'a>(limit: Duration, refused: &Refused) -> Words<'a> {
+    let times = refused.principal.as_ref().and_then(|it| it.times());
+    let exp = times.and_then(|[_, _, exp]| exp);
+    let near = exp.filter(|exp| in_milliseconds(*exp));
+    let near = near.map(|_| NearMiss::LifetimeInMilliseconds);
+    Words {
+        detail: match near {
+            Some(near) => near.says().to_owned(),
+            None => format!(
+                "The token lives longer than allowed; the limit is {}.",
+                spoken(limit)
+            ),
+        },
+        hint: near
+            .map_or(
+                "Ask the issuer for tokens that live shorter.",
+                NearMiss::mend,
+            )
+            .to_owned(),
+        near,
+        extras: Extras {
+            limit: Some(limit.as_secs()),
+            ..Extras::default()
+        },
+    }
+}
+
+/// Whether a time makes sense as milliseconds alone: in seconds it is after the year 5000.
+fn in_milliseconds(at: UnixTime) -> bool {
+    at.secs() > 100_000_000_000
 }
 
 /// The issuer's clock less ours, in seconds, where they differ.

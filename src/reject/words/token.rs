@@ -147,18 +147,7 @@ pub(super) fn authentication<'a>(refused: &Refused, setting: &'a Setting<'_>) ->
                 ..Extras::default()
             },
         },
-        E::LifetimeTooLong { limit } => Words {
-            detail: format!(
-                "The token lives longer than allowed; the limit is {}.",
-                spoken(*limit)
-            ),
-            hint: "Ask the issuer for tokens that live shorter.".to_owned(),
-            near: None,
-            extras: Extras {
-                limit: Some(limit.as_secs()),
-                ..Extras::default()
-            },
-        },
+        E::LifetimeTooLong { limit } => times::lives_too_long(*limit, refused),
         E::WrongAudience(near) => audience(*near, refused, setting),
         E::RevocationsUnavailable => plain(
             "The gateway cannot be sure that the token was not taken back, and this route demands that.",
@@ -210,7 +199,7 @@ fn key_unknown<'a>(
     let mut words = nearly(
         near,
         "The issuer's keys, as the gateway last saw them, do not have the key that the token names.",
-        "If the issuer has rotated its keys just now, send the request again in half a minute. If not, the token is old or of another environment: get a new one.",
+        "The token is old or of another environment: get a new one. If new ones are refused too, the issuer may have rotated its keys just now: try them again in half a minute.",
     );
     words.extras.keys_checked_at = issuer
         .and_then(|id| setting.policy.issuer(id)?.keys().checked_at)
