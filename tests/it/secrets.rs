@@ -60,16 +60,16 @@ fn no_piece_of_a_secret_is_in_any_output() {
 
     let now = main.token_now();
     let iat = now.claims()["iat"].as_i64().expect("a time");
-    let good = now.clone().sign();
+    let good = now.sign();
     let forged = now.clone().signed_by(&other).with("jti", "forged").sign();
     let mut tokens = vec![
         good.clone(),
-        forged.clone(),
+        forged,
         now.clone().with("exp", iat - 300).sign(),
         now.clone().with("aud", "https://other.test").sign(),
         now.clone().with("iss", "https://login.test").sign(),
         now.clone().with("scope", "a,orders:read").sign(),
-        now.clone()
+        now
             .typed(Some("JWT"))
             .with("nonce", "n-0S6_WzA2Mj")
             .sign(),
