@@ -69,10 +69,7 @@ fn no_piece_of_a_secret_is_in_any_output() {
         now.clone().with("aud", "https://other.test").sign(),
         now.clone().with("iss", "https://login.test").sign(),
         now.clone().with("scope", "a,orders:read").sign(),
-        now
-            .typed(Some("JWT"))
-            .with("nonce", "n-0S6_WzA2Mj")
-            .sign(),
+        now.typed(Some("JWT")).with("nonce", "n-0S6_WzA2Mj").sign(),
         "opaque-token-that-somebody-took-for-a-jwt".to_owned(),
     ];
     let cut = good[..good.len() - 3].to_owned();
