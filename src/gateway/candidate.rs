@@ -15,6 +15,7 @@ use crate::authorize::{ClientCertificate, authorize};
 use crate::clock::UnixTime;
 use crate::decisions::Decision;
 use crate::explain::{Explanation, Judged, explain};
+use crate::http::cors;
 use crate::http::target::Target;
 use crate::policy::{Access, ListenerId, Policy, Route};
 use crate::published::Published;
@@ -168,6 +169,10 @@ impl Candidate {
             Some(reason) if is_verdict(reason) => Some(reason),
             Some(_) => return false,
         };
+        // What the gateway answers itself is no matter of routes.
+        if live.route.is_none() && live.reason.is_none() {
+            return false;
+        }
         let Some(then) = self.judge(gateway, live) else {
             self.left_out.fetch_add(1, Ordering::Relaxed);
             return false;
@@ -206,6 +211,9 @@ impl Candidate {
         else {
             return Some(Some(Reason::RouteNotFound));
         };
+        if route.cors.is_some() && cors::is_preflight(&live.parts.method, headers) {
+            return Some(None);
+        }
         let rule = route.rule(&live.parts.method);
         let Some(rule) = rule.and_then(|rule| route.rules.get(rule)) else {
             return Some(Some(Reason::MethodNotAllowed));

@@ -380,6 +380,9 @@ fn a_candidate_is_judged_by_on_what_comes_and_refuses_nobody() {
                 expected
             );
         }
+        // What the gateway answers itself is not compared.
+        let page = "/.well-known/bearward/problems/token_expired";
+        assert_eq!(gateway.http1().send("GET", page, &[], "").await.status, 200);
         let told = candidate("GET", None).await.json();
         assert_eq!(told["judged"], 4, "{told}");
         assert_eq!(told["same"], 2);
@@ -430,9 +433,9 @@ fn a_configuration_that_is_sent_harms_nobody() {
         |path: &str| good.replace("jwks_file = \"main.json\"", &format!("keys = [{path:?}]"));
     let wide = format!(
         "{good}[routes.wide]\npath = \"/wide\"\nupstream = \"orders\"\nissuers = [{}]\n",
-        "\"a\",".repeat(16_000)
+        "\"a\",".repeat(8_000)
     );
-    let tables: String = (0..40_000).map(|n| format!("[zz{n}]\n")).collect();
+    let tables: String = (0..10_000).map(|n| format!("[zz{n}]\n")).collect();
     let escaped = good
         .replace("http://127.0.0.1", "\\u0024{HOME}")
         .replace("servers = [\"", "servers = [\"x");

@@ -25,6 +25,8 @@ fn no_piece_of_a_secret_is_in_any_output() {
     let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
     let other = TestIssuer::new("https://login.test/", "ES256", "main-1");
     let upstream = Upstream::echo();
+    // It takes spans too, and keeps what it was sent.
+    let collector = Upstream::echo();
     let mut secrets: Vec<String> = Vec::new();
     let shared = "shared-secret-0123456789-abcdefghijklmnopqrstuvwxyz";
     let admin_token = "admin-token-9876543210-zyxwvutsrqponmlkjihgfedcba";
@@ -34,6 +36,10 @@ fn no_piece_of_a_secret_is_in_any_output() {
         .secret("admin-token", admin_token)
         .upstream("orders", upstream.address, "")
         .upstream("down", "127.0.0.1:9".parse().expect("an address"), "")
+        .table(&format!(
+            "[tracing]\notlp = \"http://{}\"\nsample = \"100%\"",
+            collector.address
+        ))
         .auditing("output = \"file\"\nfile = \"audit.jsonl\"\nchain = true\nallow = \"100%\"")
         .table(&ORDERS.replace("issuers = [\"main\"]", "issuers = [\"main\", \"shared\"]\ntoken_from = [\"header\", \"query:access_token\"]\ntoken_expires_in = true"))
         .table("[issuers.shared]\nissuer = \"https://shared.test/\"\naudiences = [\"https://api.test\"]\nalgorithms = [\"HS256\"]\nsecret = { file = \"shared\" }\n[endpoints]\ncheck = true\nrevoke = true\n[routes.down]\npath = \"/down\"\nupstream = \"down\"\nissuers = [\"main\"]\n[routes.report]\npath = \"/report\"\nupstream = \"orders\"\nissuers = [\"main\"]\nauth = \"report\"\n");
@@ -202,6 +208,12 @@ fn no_piece_of_a_secret_is_in_any_output() {
         let output = child.wait_with_output().expect("it ends");
         outputs.push(("token explain".to_owned(), format!("{:?}", output)));
     }
+    let mut spans = String::new();
+    block_on(eventually("the spans", async || {
+        spans = collector.seen().join("\n");
+        spans.matches("\"spanId\"").count() > 100
+    }));
+    outputs.push(("spans".to_owned(), spans));
     process.signal("TERM");
     let log = log.join().expect("a log");
     println!("{} lines of log", log.lines().count());
