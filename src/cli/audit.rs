@@ -113,7 +113,7 @@ impl Read {
                 self.find(place, &what);
             }
             Some((seq, _)) if link.seq > seq + 1 => {
-                let what = format!("{} lines are missing before it", link.seq - seq - 1);
+                let what = format!("missing before it: {}", lines(link.seq - seq - 1));
                 self.find(place, &what);
             }
             Some((seq, _)) if link.seq == seq + 1 => {
@@ -128,6 +128,13 @@ impl Read {
             }
         }
         self.last = Some((link.seq, own));
+    }
+}
+
+fn lines(count: u64) -> String {
+    match count {
+        1 => "1 line".to_owned(),
+        count => format!("{count} lines"),
     }
 }
 
@@ -152,8 +159,8 @@ pub(super) fn audit(command: &AuditCommand) -> Outcome {
     if read.unchained > 0 && read.first.is_some_and(|first| first > 1) {
         let place = read.last_unchained.clone();
         let what = format!(
-            "{} lines without a chain, where it has begun before",
-            read.unchained
+            "{} without a chain, where it has begun before",
+            lines(read.unchained)
         );
         read.find(&place, &what);
     }
@@ -181,14 +188,14 @@ pub(super) fn audit(command: &AuditCommand) -> Outcome {
         }
         if let Some(first) = read.first {
             data(&format!(
-                "{} lines, numbers {first} to {seq}, the last with the hash {last}",
-                read.lines
+                "{}, numbers {first} to {seq}, the last with the hash {last}",
+                lines(read.lines)
             ));
         }
         if read.unchained > 0 {
             say(&format!(
-                "{} lines before it are in no chain",
-                read.unchained
+                "before it, in no chain: {}",
+                lines(read.unchained)
             ));
         }
     }

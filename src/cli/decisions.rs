@@ -140,7 +140,7 @@ pub(super) fn decision(arguments: &DecisionArguments) -> Outcome {
     } else {
         print(&decision);
         if let Some(replayed) = &replayed {
-            print_replay(replayed);
+            print_replay(replayed, decision.get("steps"));
         }
     }
     let changes = replayed.is_some_and(|it| it.get("same") == Some(&Value::Bool(false)));
@@ -253,7 +253,8 @@ fn print(decision: &Value) {
     }
 }
 
-fn print_replay(replayed: &Value) {
+/// The way is told once where it is the same.
+fn print_replay(replayed: &Value, steps_then: Option<&Value>) {
     let paint = Paint::of_stdout();
     data("");
     if let Some(why) = replayed.get("unknown").and_then(Value::as_str) {
@@ -277,6 +278,9 @@ fn print_replay(replayed: &Value) {
         )),
     });
     let verdict = replayed.get("verdict").cloned().unwrap_or_default();
+    if verdict.get("steps") == steps_then {
+        return;
+    }
     if let Ok(verdict) = serde_json::from_value::<Explanation>(verdict) {
         print_steps(paint, &verdict.steps);
     }

@@ -216,6 +216,7 @@ pub(super) fn revocations(command: &RevocationsCommand) -> Outcome {
         RevocationsCommand::List { json, admin } => {
             let client = AdminClient::find(admin)?;
             let mut path = REVOCATIONS.to_owned();
+            let mut is_empty = true;
             loop {
                 let answer = client.send(Method::GET, &path, None)?;
                 if *json {
@@ -223,6 +224,7 @@ pub(super) fn revocations(command: &RevocationsCommand) -> Outcome {
                 } else {
                     let listed = answer.get("revocations").and_then(Value::as_array);
                     for revocation in listed.into_iter().flatten() {
+                        is_empty = false;
                         data(&line(revocation));
                     }
                     for lost in answer
@@ -239,6 +241,9 @@ pub(super) fn revocations(command: &RevocationsCommand) -> Outcome {
                 match answer.get("next").and_then(Value::as_str) {
                     Some(next) => path = format!("{REVOCATIONS}?before={next}"),
                     None => {
+                        if is_empty && !json {
+                            say("there are no revocations");
+                        }
                         say_if_feed_is_down(&answer);
                         break;
                     }

@@ -153,7 +153,7 @@ fn a_chain_that_was_touched_is_found_out() {
     // Taken out, put in, swapped.
     let mut lines = all.clone();
     lines.remove(2);
-    assert!(with(&lines).1.contains(":3: 1 lines are missing before it"));
+    assert!(with(&lines).1.contains(":3: missing before it: 1 line"));
     let mut lines = all.clone();
     lines.insert(2, all[1]);
     assert!(with(&lines).1.contains("put in, or out of order"));
@@ -249,7 +249,7 @@ fn a_file_is_rotated_by_signal_without_a_gap() {
     assert!(told.contains("numbers 1 to "), "{told}");
     let (code, told) = verify(&[paths[0], paths[2]]);
     assert_eq!(code, Some(1));
-    assert!(told.contains("lines are missing before it"), "{told}");
+    assert!(told.contains("missing before it: "), "{told}");
     let (code, told) = verify(&paths[1..]);
     assert_eq!(code, Some(1));
     assert!(told.contains("--after HASH"), "{told}");

@@ -340,6 +340,14 @@ fn another_configuration_says_what_it_would_have_done() {
         let (code, told, said) = run(&gateway, &["decision", &poor, "--against", &against]);
         assert_eq!(code, Some(1), "{said}");
         assert!(told.contains("allowed in place of scope_missing"), "{told}");
+        let ways = |told: &str| told.matches("credentials").count();
+        assert_eq!(ways(&told), 2, "{told}");
+        // The way to it is told once where it is the same.
+        std::fs::write(&file, &configuration).expect("a file");
+        let (code, told, said) = run(&gateway, &["decision", &poor, "--against", &against]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(told.contains("the same, scope_missing"), "{told}");
+        assert_eq!(ways(&told), 1, "{told}");
     });
 }
 

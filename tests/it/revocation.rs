@@ -235,13 +235,17 @@ fn the_command_line_revokes_lists_and_removes() {
         (
             output.status.code(),
             String::from_utf8(output.stdout).expect("UTF-8"),
+            String::from_utf8(output.stderr).expect("UTF-8"),
         )
     };
     let token = main.token().sign();
     block_on(async {
         assert_eq!(gateway.http1().get("/orders/1", &token).await.status, 200);
     });
-    let (code, text) = run(&[
+    let (_, text, said) = run(&["revocations", "list"]);
+    assert_eq!(text, "");
+    assert!(said.contains("there are no revocations"), "{said}");
+    let (code, text, _) = run(&[
         "revoke", "jti", "token-1", "--issuer", "main", "--reason", "leaked", "--json",
     ]);
     assert_eq!(code, Some(0), "{text}");
@@ -253,7 +257,7 @@ fn the_command_line_revokes_lists_and_removes() {
             "token_revoked"
         );
     });
-    let (code, text) = run(&["revocations", "list"]);
+    let (code, text, _) = run(&["revocations", "list"]);
     assert_eq!(code, Some(0));
     assert!(
         text.contains(&id) && text.contains("jti=token-1") && text.contains("leaked"),
