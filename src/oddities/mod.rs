@@ -29,6 +29,8 @@ const REFUSALS_ODD: u32 = 20;
 /// Refusals for one reason in a minute, and how many times the minutes before.
 const SPIKE_LEAST: u64 = 50;
 const SPIKE_TIMES: u64 = 5;
+/// Whole minutes that must have been seen to know what is usual: a gateway that has just begun knows nothing.
+const MINUTES_BEFORE_LEAST: usize = 5;
 /// An issuer's clock that differs by more.
 const CLOCK_SECS_ODD: u64 = 5;
 
@@ -192,15 +194,19 @@ impl Oddities {
         }
     }
 
-    /// Looks at the minutes, the last of which is not over.
-    pub(crate) fn look_at_minutes(&self, minutes: &[Minute]) {
-        let [before @ .., last, _] = minutes else {
+    /// Looks at the minutes, the last of which is not over. `since`: when counting began.
+    pub(crate) fn look_at_minutes(&self, minutes: &[Minute], since: UnixTime) {
+        let unseen = minutes.partition_point(|minute| minute.start() < since);
+        let [before @ .., last, _] = minutes.get(unseen..).unwrap_or_default() else {
             return;
         };
+        if before.len() < MINUTES_BEFORE_LEAST {
+            return;
+        }
         for reason in Reason::ALL {
             let count = last.of(*reason);
             let sum: u64 = before.iter().map(|minute| minute.of(*reason)).sum();
-            let usual = sum / (before.len() as u64).max(1);
+            let usual = sum / before.len() as u64;
             if count >= SPIKE_LEAST && count >= SPIKE_TIMES * usual.max(1) {
                 self.find(Oddity {
                     kind: Kind::ReasonSpike,

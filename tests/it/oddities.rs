@@ -135,6 +135,32 @@ fn a_reason_that_leaps_up() {
 }
 
 #[test]
+fn what_was_so_ever_since_the_start_is_no_leap() {
+    let (main, _upstream, gateway) = usual();
+    let long = main.token().with("exp", 4_000_000_000_u64).sign();
+    block_on(async {
+        let mut client = gateway.http1().keep().await;
+        for times in [60, 60, 60, 60, 60, 60, 60, 200] {
+            gateway.clock.advance(60);
+            for _ in 0..times {
+                client.get("/orders/1", "nonsense").await;
+            }
+        }
+        for _ in 0..60 {
+            client.get("/orders/1", &long).await;
+        }
+        gateway.clock.advance(60);
+        eventually("the leap", async || {
+            !found(&gateway, "reason_spike").await.is_empty()
+        })
+        .await;
+        let leaps = found(&gateway, "reason_spike").await;
+        assert_eq!(leaps.len(), 1, "{leaps:?}");
+        assert_eq!(leaps[0]["about"], "lifetime_too_long");
+    });
+}
+
+#[test]
 fn a_clock_that_drifts() {
     let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
     let upstream = Upstream::echo();
