@@ -16,6 +16,7 @@ use super::output::{Code, Failure, Paint, data, say};
 use super::token::print_steps;
 use crate::config::nearest;
 use crate::explain::{Explanation, Told};
+use crate::http::form;
 use crate::observe::shown;
 use crate::verdict::Reason;
 
@@ -75,20 +76,20 @@ pub(super) fn decisions(arguments: &DecisionsArguments) -> Outcome {
         return Err(Failure::new(Code::Usage, message));
     }
     let client = AdminClient::find(&arguments.admin)?;
-    let mut query = format!("limit={}", arguments.limit);
-    if arguments.outcome != "all" {
-        query.push_str(&format!("&outcome={}", arguments.outcome));
-    }
+    let mut path = format!("/api/v1/decisions?limit={}", arguments.limit).into_bytes();
+    let outcome = Some(&arguments.outcome).filter(|outcome| *outcome != "all");
     for (name, value) in [
-        ("reason", &arguments.reason),
-        ("route", &arguments.route),
-        ("issuer", &arguments.issuer),
+        ("outcome", outcome),
+        ("reason", arguments.reason.as_ref()),
+        ("route", arguments.route.as_ref()),
+        ("issuer", arguments.issuer.as_ref()),
     ] {
         if let Some(value) = value {
-            query.push_str(&format!("&{name}={}", escaped(value)));
+            path.extend_from_slice(format!("&{name}=").as_bytes());
+            form::escape(value.as_bytes(), &mut path);
         }
     }
-    let path = format!("/api/v1/decisions?{query}");
+    let path = String::from_utf8_lossy(&path);
     let waiting = runtime()?;
     let mut seen: HashSet<String> = HashSet::new();
     loop {
@@ -288,20 +289,4 @@ fn print_replay(replayed: &Value, steps_then: Option<&Value>) {
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Text as a value of a query.
-fn escaped(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(char::from(byte));
-            }
-            // Writing to a string does not fail.
-            other => _ = write!(out, "%{other:02X}"),
-        }
-    }
-    out
 }

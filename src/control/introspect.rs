@@ -23,6 +23,7 @@ use super::fetch::{FetchError, Fetcher, Trust};
 use crate::authenticate::{Introspection, IntrospectionRequest, TokenDigest};
 use crate::clock::{Clock, UnixTime};
 use crate::config::{ClientAuth, IntrospectionSettings};
+use crate::http::form;
 use crate::http::host::peer_network;
 use crate::oauth::Json;
 use crate::observe::metrics::Durations;
@@ -266,7 +267,7 @@ impl Introspector {
 
     async fn question(&self, token: &Secret) -> Result<Introspection, IntrospectionError> {
         let mut form = Zeroizing::new(b"token_type_hint=access_token&token=".to_vec());
-        encode(token.expose(), &mut form);
+        form::escape(token.expose(), &mut form);
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(&self.endpoint)
@@ -326,9 +327,9 @@ fn client(settings: &IntrospectionSettings) -> Result<Client, FetchError> {
         // RFC 6749 section 2.3.1: both are form-encoded before they are joined.
         ClientAuth::Basic => {
             let mut pair = Zeroizing::new(Vec::new());
-            encode(id, &mut pair);
+            form::escape(id, &mut pair);
             pair.push(b':');
-            encode(secret, &mut pair);
+            form::escape(secret, &mut pair);
             let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(&*pair)));
             let mut value = HeaderValue::from_str(&value).map_err(|_| FetchError::Url)?;
             value.set_sensitive(true);
@@ -336,35 +337,10 @@ fn client(settings: &IntrospectionSettings) -> Result<Client, FetchError> {
         }
         ClientAuth::Post => {
             let mut end = b"&client_id=".to_vec();
-            encode(id, &mut end);
+            form::escape(id, &mut end);
             end.extend_from_slice(b"&client_secret=");
-            encode(secret, &mut end);
+            form::escape(secret, &mut end);
             Client::Form(Secret::new(end))
         }
     })
-}
-
-/// `application/x-www-form-urlencoded`; what is not surely plain is escaped.
-fn encode(bytes: &[u8], out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._".contains(byte) {
-            out.push(*byte);
-        } else {
-            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
-            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forms_are_escaped() {
-        let mut out = Vec::new();
-        encode("a-._9~+/= &:é".as_bytes(), &mut out);
-        assert_eq!(out, b"a-._9%7E%2B%2F%3D%20%26%3A%C3%A9");
-    }
 }

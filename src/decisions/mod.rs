@@ -42,15 +42,9 @@ pub(crate) struct Decision {
     pub(crate) client: Option<Box<str>>,
     /// The audit line.
     pub(crate) line: Box<[u8]>,
-    pub(crate) told: Verdict,
-    pub(crate) asked: Asked,
-}
-
-/// The way to the verdict.
-#[derive(Debug, Default)]
-pub(crate) struct Verdict {
-    /// As JSON, which takes a third of the room.
+    /// The way to the verdict, as JSON, which takes a third of the room.
     pub(crate) steps: Box<[u8]>,
+    pub(crate) asked: Asked,
 }
 
 /// What was decided about: enough to decide it once more.
@@ -111,7 +105,7 @@ impl Decision {
         if let Some(host) = &self.asked.host {
             members.insert("host".to_owned(), Value::from(&**host));
         }
-        let steps = serde_json::from_slice::<Value>(&self.told.steps);
+        let steps = serde_json::from_slice::<Value>(&self.steps);
         let steps = steps.unwrap_or(Value::Array(Vec::new()));
         members.insert("steps".to_owned(), steps);
         members

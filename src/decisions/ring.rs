@@ -112,7 +112,7 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decisions::{Asked, Verdict};
+    use crate::decisions::Asked;
     use crate::observe::Outcome;
 
     fn decision(number: u128) -> Decision {
@@ -126,7 +126,7 @@ mod tests {
             peer: std::net::Ipv4Addr::LOCALHOST.into(),
             client: None,
             line: Box::default(),
-            told: Verdict::default(),
+            steps: Box::default(),
             asked: Asked::default(),
         }
     }

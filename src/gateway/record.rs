@@ -10,7 +10,7 @@ use super::lifetime::StreamKind;
 use super::streamed::Streamed;
 use crate::authenticate::{AuthenticationError, CacheUse, Ended, Life, Notes, Principal};
 use crate::authorize::AuthorizationError;
-use crate::decisions::{Asked, Decision, Verdict};
+use crate::decisions::{Asked, Decision};
 use crate::explain::{self, Judged, Told};
 use crate::http::deadline::InFlight;
 use crate::http::target;
@@ -35,7 +35,7 @@ pub(super) struct Recorder {
     /// Decided once there is an answer.
     wants_line: Option<bool>,
     /// The way to the verdict, where the decision is kept.
-    told: Option<(Verdict, Asked)>,
+    told: Option<(Box<[u8]>, Asked)>,
     /// It is sampled.
     pub(super) traced: Option<Box<Traced>>,
 }
@@ -127,10 +127,7 @@ impl Recorder {
     pub(super) fn checked(&mut self, reason: Reason, steps: &[Told]) {
         self.exchange.declined = true;
         if self.lane.kept.has_room(reason, self.exchange.at) {
-            let told = Verdict {
-                steps: serde_json::to_vec(steps).unwrap_or_default().into(),
-            };
-            self.told = Some((told, Asked::default()));
+            self.told = Some((as_json(steps), Asked::default()));
         }
         self.exchange.cause = Some(format!("token check: {}", reason.code()));
     }
@@ -245,11 +242,7 @@ impl Recorder {
             principal: self.principal.as_ref(),
             revocations_known: true,
         };
-        let told = Verdict {
-            steps: serde_json::to_vec(&explain::steps(judged, setting))
-                .unwrap_or_default()
-                .into(),
-        };
+        let steps = as_json(&explain::steps(judged, setting));
         let near = rejection.and_then(|it| reject::near_miss(it, setting));
         self.exchange.near_miss = near.map(NearMiss::name);
         let host = target::host(setting.uri, setting.headers).ok();
@@ -260,7 +253,7 @@ impl Recorder {
             method: setting.method.clone(),
             principal: self.principal.clone(),
         };
-        self.told = Some((told, asked));
+        self.told = Some((steps, asked));
     }
 
     /// Ties the record to the end of the response's body.
@@ -280,6 +273,11 @@ impl Recorder {
         let waits = (gap_max, send_max);
         response.map(|body| Body::streamed(Streamed::new(body, kind, life, waits, self)))
     }
+}
+
+/// As a decision is kept.
+fn as_json(steps: &[Told]) -> Box<[u8]> {
+    serde_json::to_vec(steps).unwrap_or_default().into()
 }
 
 impl Drop for Recorder {
@@ -307,7 +305,7 @@ impl Drop for Recorder {
         let audit = &lane.gateway.audit;
         let line = audit.line(&mut self.exchange, &lane.setup.digest);
         if keeps {
-            let (told, asked) = told.unwrap_or_default();
+            let (steps, asked) = told.unwrap_or_default();
             lane.kept.push(Decision {
                 id: self.exchange.id(),
                 at: self.exchange.at,
@@ -318,7 +316,7 @@ impl Drop for Recorder {
                 peer: self.exchange.peer,
                 client: self.exchange.token.client_id.clone(),
                 line: line.as_slice().into(),
-                told,
+                steps,
                 asked,
             });
         }

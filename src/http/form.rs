@@ -31,9 +31,29 @@ pub(crate) fn unescaped(text: &str, is_form: bool) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// Bytes as a form or a query carries them; what is not surely plain is escaped.
+pub(crate) fn escape(bytes: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._".contains(byte) {
+            out.push(*byte);
+        } else {
+            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_escaped() {
+        let mut out = Vec::new();
+        escape("a-._9~+/= &:é".as_bytes(), &mut out);
+        assert_eq!(out, b"a-._9%7E%2B%2F%3D%20%26%3A%C3%A9");
+    }
 
     #[test]
     fn forms() {

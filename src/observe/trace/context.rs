@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::HeaderMap;
 
-use crate::observe::hex;
+use crate::observe::{hex, unhex};
 
 const TRACEPARENT: &str = "traceparent";
 
@@ -59,22 +59,11 @@ pub(crate) fn trace_id(headers: &HeaderMap) -> Option<[u8; 16]> {
     Context::of(headers).map(|context| context.trace)
 }
 
-/// Bytes from lower-case hex digits.
+/// Bytes from hex digits, of which none may be upper case.
 fn digits<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    if text.len() != 2 * N {
-        return None;
-    }
-    let value = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        *byte = value(*high)? << 4 | value(*low)?;
-    }
-    Some(bytes)
+    let text = std::str::from_utf8(text).ok()?;
+    let is_lower = !text.bytes().any(|digit| digit.is_ascii_uppercase());
+    is_lower.then(|| unhex(text)).flatten()
 }
 
 #[cfg(test)]
