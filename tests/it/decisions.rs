@@ -1,5 +1,5 @@
 //! The last decisions: a client's id leads to the way of its verdict; another configuration can be asked what it
-//! would have done, and tried on what comes.
+//! would have done.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -7,7 +7,6 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::client::Answer;
-use crate::support::gateway::{Gateway, ORDERS};
 use crate::support::issuer::NOW;
 use crate::support::{Bearward, TestIssuer, Upstream, block_on, eventually, usual};
 
@@ -20,31 +19,6 @@ fn id_of(answer: &Answer) -> String {
         .to_owned()
 }
 
-async fn ask(gateway: &Gateway, path: &str) -> Value {
-    let answer = gateway.ask_admin("GET", path, None).await;
-    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-    answer.json()
-}
-
-fn run(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_bearward"))
-        .args(arguments)
-        .args([
-            "--admin",
-            &format!("http://{}", gateway.admin()),
-            "--config",
-        ])
-        .arg(gateway.folder().join("bearward.toml"))
-        .output()
-        .expect("it runs");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    (
-        output.status.code(),
-        text(output.stdout),
-        text(output.stderr),
-    )
-}
-
 #[test]
 fn the_id_that_a_client_got_leads_to_the_way_of_its_verdict() {
     let (main, _upstream, gateway) = usual();
@@ -52,7 +26,7 @@ fn the_id_that_a_client_got_leads_to_the_way_of_its_verdict() {
         let token = main.token().with("aud", "https://other.test").sign();
         let refused = gateway.http1().get("/orders/1?secret=hidden", &token).await;
         let id = id_of(&refused);
-        let decision = ask(&gateway, &format!("/api/v1/decisions/{id}")).await;
+        let decision = gateway.told(&format!("/api/v1/decisions/{id}")).await;
         assert_eq!(decision["id"], id.as_str());
         assert_eq!(decision["reason"], "audience_mismatch");
         assert_eq!(decision["status"], 401);
@@ -80,14 +54,14 @@ fn the_id_that_a_client_got_leads_to_the_way_of_its_verdict() {
         let text = decision.to_string();
         assert!(!text.contains(&token) && !text.contains("hidden"), "{text}");
         // By the command line, too.
-        let (code, told, said) = run(&gateway, &["decision", &format!("urn:uuid:{id}")]);
+        let (code, told, said) = gateway.command(&["decision", &format!("urn:uuid:{id}")]);
         assert_eq!(code, Some(0), "{said}");
         assert!(told.contains("✗ audience    FAILED"), "{told}");
         let other = "0193a6c2-7f3e-7c21-9a41-2f6d0d2f9b11";
-        let (code, _, said) = run(&gateway, &["decision", other]);
+        let (code, _, said) = gateway.command(&["decision", other]);
         assert_eq!(code, Some(1));
         assert!(said.contains("no decision of this id is kept"), "{said}");
-        assert_eq!(run(&gateway, &["decision", "x"]).0, Some(2));
+        assert_eq!(gateway.command(&["decision", "x"]).0, Some(2));
         assert_eq!(
             gateway
                 .ask_admin("GET", "/api/v1/decisions/x", None)
@@ -127,7 +101,7 @@ fn decisions_are_listed_by_what_is_wanted_and_summed_up() {
                 .map(|it| it["reason"].as_str().unwrap().to_owned())
                 .collect()
         };
-        let all = ask(&gateway, "/api/v1/decisions").await;
+        let all = gateway.told("/api/v1/decisions").await;
         // The newest first.
         assert_eq!(
             reasons(&all),
@@ -143,7 +117,7 @@ fn decisions_are_listed_by_what_is_wanted_and_summed_up() {
         assert!(all["decisions"][0].get("steps").is_none());
         let of = async |query: &str| {
             let path = format!("/api/v1/decisions?{query}");
-            reasons(&ask(&gateway, &path).await)
+            reasons(&gateway.told(&path).await)
         };
         assert_eq!(of("reason=token_expired").await.len(), 2);
         assert_eq!(of("outcome=allow").await, ["none"]);
@@ -160,7 +134,7 @@ fn decisions_are_listed_by_what_is_wanted_and_summed_up() {
                 "{bad}"
             );
         }
-        let summary = ask(&gateway, "/api/v1/decisions/summary").await;
+        let summary = gateway.told("/api/v1/decisions/summary").await;
         let last = |counts: &Value| counts.as_array().and_then(|all| all.last().cloned());
         assert_eq!(
             last(&summary["minutes"]),
@@ -175,22 +149,22 @@ fn decisions_are_listed_by_what_is_wanted_and_summed_up() {
         assert_eq!(summary["refusals"]["by_client"][0]["count"], 2);
         // A minute later it is a minute back, and in half an hour nobody speaks of it.
         gateway.clock.advance(60);
-        let summary = ask(&gateway, "/api/v1/decisions/summary").await;
+        let summary = gateway.told("/api/v1/decisions/summary").await;
         let counts = summary["reasons"]["token_expired"]
             .as_array()
             .expect("counts");
         assert_eq!(counts[counts.len() - 2], 2);
         gateway.clock.advance(1800);
-        let summary = ask(&gateway, "/api/v1/decisions/summary").await;
+        let summary = gateway.told("/api/v1/decisions/summary").await;
         assert_eq!(summary["reasons"], json!({}));
-        let (code, told, _) = run(&gateway, &["decisions", "--reason", "scope_missing"]);
+        let (code, told, _) = gateway.command(&["decisions", "--reason", "scope_missing"]);
         assert_eq!(code, Some(0));
         assert!(
             told.contains("403 scope_missing orders GET /orders/1 other"),
             "{told}"
         );
         assert_eq!(told.lines().count(), 1);
-        let (code, _, said) = run(&gateway, &["decisions", "--reason", "scope_mising"]);
+        let (code, _, said) = gateway.command(&["decisions", "--reason", "scope_mising"]);
         assert_eq!(code, Some(2));
         assert!(said.contains("did you mean `scope_missing`?"), "{said}");
     });
@@ -242,7 +216,7 @@ fn what_is_kept_is_bounded_and_survives_a_reload() {
     block_on(async {
         let first = id_of(&gateway.http1().get("/orders/1", "nonsense").await);
         gateway.change("allow = \"100%\"", "allow = \"0%\"").await;
-        ask(&gateway, &format!("/api/v1/decisions/{first}")).await;
+        gateway.told(&format!("/api/v1/decisions/{first}")).await;
         let mut client = gateway.http1().keep().await;
         for n in 0..1100 {
             // At a rate that is kept.
@@ -251,7 +225,7 @@ fn what_is_kept_is_bounded_and_survives_a_reload() {
             }
             client.get("/orders/1", "nonsense").await;
         }
-        let kept = ask(&gateway, "/api/v1/decisions?limit=1").await["kept"].as_u64();
+        let kept = gateway.told("/api/v1/decisions?limit=1").await["kept"].as_u64();
         assert_eq!(kept, Some(1024));
         let answer = gateway
             .ask_admin("GET", &format!("/api/v1/decisions/{first}"), None)
@@ -260,7 +234,7 @@ fn what_is_kept_is_bounded_and_survives_a_reload() {
         // What is allowed is kept only where the audit has it.
         client.get("/orders/1", &main.token().sign()).await;
         assert_eq!(
-            ask(&gateway, "/api/v1/decisions?outcome=allow").await["decisions"],
+            gateway.told("/api/v1/decisions?outcome=allow").await["decisions"],
             json!([])
         );
     });
@@ -333,158 +307,21 @@ fn another_configuration_says_what_it_would_have_done() {
         )
         .expect("a file");
         let against = file.display().to_string();
-        let (code, _, said) = run(&gateway, &["decision", &poor, "--against", &against]);
+        let (code, _, said) = gateway.command(&["decision", &poor, "--against", &against]);
         assert_eq!(code, Some(78), "{said}");
         assert!(said.contains("colour"), "{said}");
         std::fs::write(&file, &lax).expect("a file");
-        let (code, told, said) = run(&gateway, &["decision", &poor, "--against", &against]);
+        let (code, told, said) = gateway.command(&["decision", &poor, "--against", &against]);
         assert_eq!(code, Some(1), "{said}");
         assert!(told.contains("allowed in place of scope_missing"), "{told}");
         let ways = |told: &str| told.matches("credentials").count();
         assert_eq!(ways(&told), 2, "{told}");
         // The way to it is told once where it is the same.
         std::fs::write(&file, &configuration).expect("a file");
-        let (code, told, said) = run(&gateway, &["decision", &poor, "--against", &against]);
+        let (code, told, said) = gateway.command(&["decision", &poor, "--against", &against]);
         assert_eq!(code, Some(0), "{said}");
         assert!(told.contains("the same, scope_missing"), "{told}");
         assert_eq!(ways(&told), 1, "{told}");
-    });
-}
-
-#[test]
-fn a_candidate_is_judged_by_on_what_comes_and_refuses_nobody() {
-    let main = TestIssuer::new("https://login.test/", "ES256", "main-1");
-    let upstream = Upstream::echo();
-    let gateway = Bearward::new()
-        .trusting("main", &main, "")
-        .upstream("orders", upstream.address, "")
-        .table(&ORDERS.replace(
-            "upstream = \"orders\"",
-            "upstream = \"orders\"\nlisteners = [\"public\"]",
-        ))
-        .start();
-    let configuration =
-        std::fs::read_to_string(gateway.folder().join("bearward.toml")).expect("a file");
-    let strict = configuration
-        .replace(
-            "scopes_all = [\"orders:read\"]",
-            "scopes_all = [\"orders:read\", \"orders:all\"]",
-        )
-        .replace("[audit]", "[audit]\ndeny_rate = \"10/s\"");
-    block_on(async {
-        let candidate = async |method: &str, body: Option<&Value>| {
-            gateway.ask_admin(method, "/api/v1/candidate", body).await
-        };
-        assert_eq!(candidate("GET", None).await.status, 404);
-        let begun = candidate("PUT", Some(&json!({ "configuration": strict }))).await;
-        assert_eq!(begun.status, 200, "{}", begun.text());
-        assert_eq!(begun.json()["issuers_without_keys"], json!([]));
-        let good = main.token().sign();
-        let late = main.token().with("exp", NOW - 300).sign();
-        for token in [&*good, &*good, &*late, "nonsense"] {
-            let expected = if token == good { 200 } else { 401 };
-            assert_eq!(
-                gateway.http2().get("/orders/1", token).await.status,
-                expected
-            );
-        }
-        // What the gateway answers itself is not compared.
-        let page = "/.well-known/bearward/problems/token_expired";
-        assert_eq!(gateway.http1().send("GET", page, &[], "").await.status, 200);
-        let told = candidate("GET", None).await.json();
-        assert_eq!(told["judged"], 4, "{told}");
-        assert_eq!(told["same"], 2);
-        let difference = &told["differences"][0];
-        assert_eq!(difference["route"], "orders");
-        assert_eq!(difference["is"], "none");
-        assert_eq!(difference["would_be"], "scope_missing");
-        assert_eq!(difference["count"], 2);
-        // The example is kept.
-        let example = difference["example"].as_str().expect("an id");
-        let decision = ask(&gateway, &format!("/api/v1/decisions/{example}")).await;
-        assert_eq!(decision["status"], 200);
-        let (code, told, said) = run(&gateway, &["candidate", "show"]);
-        assert_eq!(code, Some(0), "{said}");
-        assert!(
-            told.contains("4 requests judged, 2 of them the same"),
-            "{told}"
-        );
-        assert!(told.contains("allowed would be scope_missing"), "{told}");
-        assert_eq!(candidate("DELETE", None).await.status, 200);
-        gateway.http1().get("/orders/1", &good).await;
-        assert_eq!(candidate("GET", None).await.status, 404);
-        let bad = candidate("PUT", Some(&json!({ "configuration": "version = 1" }))).await;
-        assert_eq!(bad.status, 422);
-        assert!(
-            bad.json()["report"]
-                .as_str()
-                .is_some_and(|report| report.contains("error["))
-        );
-    });
-    let actions: Vec<String> = gateway
-        .stop()
-        .iter()
-        .filter(|line| line["event"] == "admin")
-        .map(|line| line["action"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(actions, ["candidate.try", "candidate.stop"]);
-}
-
-#[test]
-fn a_configuration_that_is_sent_harms_nobody() {
-    let (_main, _upstream, gateway) = usual();
-    let good = std::fs::read_to_string(gateway.folder().join("bearward.toml")).expect("a file");
-    let fifo = gateway.folder().join("fifo");
-    let made = Command::new("mkfifo").arg(&fifo).status().expect("it runs");
-    assert!(made.success());
-    let keys =
-        |path: &str| good.replace("jwks_file = \"main.json\"", &format!("keys = [{path:?}]"));
-    let wide = format!(
-        "{good}[routes.wide]\npath = \"/wide\"\nupstream = \"orders\"\nissuers = [{}]\n",
-        "\"a\",".repeat(8_000)
-    );
-    let tables: String = (0..10_000).map(|n| format!("[zz{n}]\n")).collect();
-    let escaped = good
-        .replace("http://127.0.0.1", "\\u0024{HOME}")
-        .replace("servers = [\"", "servers = [\"x");
-    block_on(async {
-        let send = async |text: &str| {
-            let body = json!({ "configuration": text });
-            gateway
-                .ask_admin("PUT", "/api/v1/candidate", Some(&body))
-                .await
-        };
-        // A pipe is not waited for, a device has no end, and many faults are told by the first of them.
-        for (text, words) in [
-            (keys(&fifo.display().to_string()), "it is no regular file"),
-            (keys("/dev/zero"), "it is no regular file"),
-            (wide, "findings"),
-            (tables, "findings"),
-        ] {
-            let answer = send(&text).await;
-            assert_eq!(answer.status, 422);
-            assert!(answer.text().contains(words), "{words}");
-            assert!(
-                answer.body.len() < 4 * 1024 * 1024,
-                "{} bytes",
-                answer.body.len()
-            );
-        }
-        // The environment is not read by having it told.
-        for text in [
-            good.replace("path = \"/orders", "path = \"${HOME}/orders"),
-            escaped,
-        ] {
-            let answer = send(&text).await;
-            assert_eq!(answer.status, 409, "{}", answer.text());
-            assert!(answer.text().contains("${HOME}"), "{}", answer.text());
-            assert!(
-                !answer
-                    .text()
-                    .contains(&std::env::var("HOME").expect("a home"))
-            );
-        }
-        assert_eq!(send(&good).await.status, 200);
     });
 }
 
@@ -501,7 +338,7 @@ fn a_flood_of_one_client_pushes_nothing_out() {
         for _ in 0..1200 {
             client.get("/orders/1", "nonsense").await;
         }
-        ask(&gateway, &format!("/api/v1/decisions/{first}")).await;
+        gateway.told(&format!("/api/v1/decisions/{first}")).await;
     });
 }
 
@@ -512,7 +349,9 @@ fn the_operator_is_told_what_an_unverified_token_says_and_the_client_is_not() {
         let token = main.token().with("iss", "https://elsewhere.test/").sign();
         let answer = gateway.http1().get("/orders/1", &token).await;
         assert!(!answer.text().contains("elsewhere"));
-        let decision = ask(&gateway, &format!("/api/v1/decisions/{}", id_of(&answer))).await;
+        let decision = gateway
+            .told(&format!("/api/v1/decisions/{}", id_of(&answer)))
+            .await;
         let failed = &decision["steps"][2];
         assert_eq!(
             failed["found"],

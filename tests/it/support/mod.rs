@@ -9,6 +9,7 @@ pub mod load;
 pub mod log;
 pub mod node;
 pub mod openid;
+mod operator;
 pub mod process;
 pub mod program;
 pub mod provider;
