@@ -5,6 +5,8 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -100,6 +102,18 @@ impl From<hyper::Error> for ProtocolError {
     }
 }
 
+/// What answers a request, as hyper wants it: it never fails. It is large, and hyper moves it several times
+/// before it is polled, so it is put aside.
+struct Answering<R>(Pin<Box<R>>);
+
+impl<R: Future> Future for Answering<R> {
+    type Output = Result<R::Output, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(context).map(Ok)
+    }
+}
+
 /// Serves a connection until it ends; once `drained` is done, until what runs is finished.
 ///
 /// # Errors
@@ -116,10 +130,7 @@ where
     F: Fn(Request<Incoming>) -> R,
     R: Future<Output = Response<Body>> + Send + 'static,
 {
-    let service = service_fn(move |request| {
-        let response = answer(request);
-        async move { Ok::<_, Infallible>(response.await) }
-    });
+    let service = service_fn(move |request| Answering(Box::pin(answer(request))));
     let stream = TokioIo::new(stream);
     let mut drained = std::pin::pin!(drained);
     match protocol {

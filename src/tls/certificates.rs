@@ -1,6 +1,6 @@
 //! A listener's certificates: read from PEM, checked to belong to their keys, chosen by SNI.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -164,8 +164,33 @@ impl Certificates {
     }
 }
 
-impl ResolvesServerCert for Certificates {
+/// The certificates as one connection sees them: it knows which it was served, which rustls' unbuffered
+/// connections do not tell.
+#[derive(Debug)]
+pub(super) struct OneConnection {
+    certificates: Arc<Certificates>,
+    served: OnceLock<Arc<Served>>,
+}
+
+impl OneConnection {
+    pub(super) const fn new(certificates: Arc<Certificates>) -> Self {
+        Self {
+            certificates,
+            served: OnceLock::new(),
+        }
+    }
+
+    /// What was served. A session that is resumed has chosen too.
+    pub(super) fn served(&self) -> Arc<Served> {
+        let served = self.served.get_or_init(|| self.certificates.choose(None));
+        Arc::clone(served)
+    }
+}
+
+impl ResolvesServerCert for OneConnection {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.choose(hello.server_name()).key))
+        let chosen = self.certificates.choose(hello.server_name());
+        let served = self.served.get_or_init(|| chosen);
+        Some(Arc::clone(&served.key))
     }
 }

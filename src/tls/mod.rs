@@ -7,6 +7,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod client;
+mod stream;
 
 use std::io;
 use std::sync::Arc;
@@ -19,14 +20,10 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::http::serve::Protocol;
-use certificates::{Certificates, Served};
-
-/// Plain text that rustls keeps for a slow reader before it stops taking more.
-const PLAINTEXT_BUFFER_MAX: usize = 64 * 1024;
+use certificates::{Certificates, OneConnection, Served};
+pub(crate) use stream::TlsStream;
 
 /// The oldest version that a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +62,7 @@ pub(crate) struct Terms {
 /// A listener's side of TLS.
 #[derive(Clone)]
 pub(crate) struct Tls {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
     terms: Terms,
     certificates: Arc<Certificates>,
     handshake_max: Duration,
@@ -139,7 +136,7 @@ impl Tls {
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::clone(&certificates) as _);
+            .with_cert_resolver(Arc::new(OneConnection::new(Arc::clone(&certificates))));
         config.alpn_protocols = terms
             .protocols
             .iter()
@@ -152,7 +149,7 @@ impl Tls {
         // One ticket is what a client uses; the second costs a record.
         config.send_tls13_tickets = 1;
         Ok(Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
+            config: Arc::new(config),
             terms,
             certificates,
             handshake_max,
@@ -180,19 +177,21 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let handshake = self.acceptor.accept(stream);
-        let mut stream = tokio::time::timeout(self.handshake_max, handshake)
+        let chosen = Arc::new(OneConnection::new(Arc::clone(&self.certificates)));
+        let mut config = ServerConfig::clone(&self.config);
+        config.cert_resolver = Arc::clone(&chosen) as _;
+        let handshake = TlsStream::accept(Arc::new(config), stream);
+        let stream = tokio::time::timeout(self.handshake_max, handshake)
             .await
             .map_err(|_| HandshakeError::Timeout)?
             .map_err(|_: io::Error| HandshakeError::Failed)?;
-        let connection = &mut stream.get_mut().1;
-        connection.set_buffer_limit(Some(PLAINTEXT_BUFFER_MAX));
+        let connection = stream.connection();
         let protocol = match connection.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             // A client without ALPN speaks HTTP/1.1 (RFC 9113 section 3.2).
             _ => Protocol::Http1,
         };
-        let served = self.certificates.choose(connection.server_name());
+        let served = chosen.served();
         let shown = connection.peer_certificates().and_then(<[_]>::first);
         let client = shown.and_then(|shown| {
             let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, shown);
