@@ -152,6 +152,13 @@ impl UnixTime {
         Some(Self { micros })
     }
 
+    /// As HTTP writes it (RFC 9110 section 5.6.7), in whole seconds.
+    #[must_use]
+    pub fn http_date(self) -> String {
+        let since = Duration::from_secs(u64::try_from(self.secs()).unwrap_or(0));
+        httpdate::fmt_http_date(std::time::UNIX_EPOCH + since)
+    }
+
     /// Reads an HTTP date (RFC 9110 section 5.6.7).
     #[must_use]
     pub fn parse_http_date(text: &str) -> Option<Self> {

@@ -2,15 +2,19 @@
 
 use http::header::TRANSFER_ENCODING;
 use http::request::Parts;
-use hyper::body::Incoming;
 
 use super::Front;
+use crate::http::body::RequestBody;
 use crate::http::headers::section_bytes;
 use crate::reject::Rejection;
 
 /// # Errors
 /// A part is larger than the listener allows.
-pub(super) fn check_sizes(parts: &Parts, body: &Incoming, front: &Front) -> Result<(), Rejection> {
+pub(super) fn check_sizes(
+    parts: &Parts,
+    body: &RequestBody,
+    front: &Front,
+) -> Result<(), Rejection> {
     let target = parts
         .uri
         .path_and_query()
@@ -28,7 +32,7 @@ pub(super) fn check_sizes(parts: &Parts, body: &Incoming, front: &Front) -> Resu
     Ok(())
 }
 
-/// hyper takes any coding whose last is `chunked`; the others would be lost on the way.
+/// The chunks are taken off at this hop, whatever was coded before: the other codings would be lost on the way.
 ///
 /// # Errors
 /// There is another than `chunked`.

@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use uuid::Uuid;
 
 use crate::authenticate::Authenticator;
@@ -25,9 +24,9 @@ use crate::authorize::ClientCertificate;
 use crate::clock::{Clock, UnixTime};
 use crate::forward::{self, Moved, Outgoing, Tunnel};
 use crate::http::Body;
-use crate::http::body::{BodyLimits, LimitedBody, drain};
+use crate::http::body::{BodyLimits, LimitedBody, RequestBody, drain};
 use crate::http::network::Origin;
-use crate::http::upgrade::{self, Upgrade};
+use crate::http::upgrade::{self, OnUpgrade, Upgrade};
 use crate::inbound::{self, Endpoint, Inbound, Received};
 use crate::limit::Buckets;
 use crate::observe::exchange::UpstreamNotes;
@@ -112,16 +111,16 @@ impl Gateway {
     /// Answers one request.
     pub(crate) async fn answer(
         downstream: Arc<Downstream>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Response<Body> {
         let in_flight = downstream.activity.begin();
         let serving = downstream.serving.load();
         let (lane, front) = (&serving.lane, &serving.front);
         let (gateway, setup) = (&lane.gateway, &lane.setup);
         let now = gateway.clock.now();
-        let (mut parts, body) = request.into_parts();
+        let (mut parts, mut body) = request.into_parts();
         let upgrade = upgrade::asked(&mut parts, !http_body::Body::is_end_stream(&body));
-        let client = parts.extensions.remove();
+        let client = OnUpgrade::of(&mut parts, &mut body);
         let origin = Origin::of(&parts.headers, downstream.peer, &front.trusted);
         let exchange = Exchange::begin(now, front.place, origin.client, &parts.method);
         let tracer = gateway.tracer.as_ref();
@@ -207,7 +206,7 @@ impl Gateway {
         downstream: &Downstream,
         serving: &Serving,
         parts: &Parts,
-        body: Incoming,
+        body: RequestBody,
         progress: &mut Progress,
         recorder: &mut Recorder,
     ) -> Result<Response<Body>, Rejection> {

@@ -6,7 +6,6 @@ use std::time::Instant;
 use http::header::ORIGIN;
 use http::request::Parts;
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::check::{Asked, CHECK};
 use super::framing::{check_sizes, check_transfer_coding};
@@ -14,6 +13,7 @@ use super::record::Recorder;
 use super::{Downstream, Gateway, Progress, Serving, rates, well_known};
 use crate::authenticate::{Caller, Credential, Credentialed, Notes};
 use crate::authorize::{ClientCertificate, Permit, authorize, only_reported};
+use crate::http::body::RequestBody;
 use crate::http::target::Target;
 use crate::http::{Body, cors};
 use crate::inbound::Endpoint;
@@ -35,7 +35,7 @@ impl Gateway {
         downstream: &Downstream,
         serving: &Serving,
         parts: &Parts,
-        body: &Incoming,
+        body: &RequestBody,
         progress: &mut Progress,
         recorder: &mut Recorder,
     ) -> Result<Next, Rejection> {

@@ -4,13 +4,12 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 
 use super::record::Recorder;
 use crate::authenticate::Life;
 use crate::forward::Tunnel;
+use crate::http::upgrade::OnUpgrade;
 use crate::observe::exchange::StreamEnd;
 
 type Carrying = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -70,7 +69,7 @@ pub(super) async fn carry(carried: Carried) {
         send_max,
         mut recorder,
     } = carried;
-    let Ok(client) = client.await else {
+    let Some(client) = client.done().await else {
         return;
     };
     let ended = async move {
@@ -89,7 +88,7 @@ pub(super) async fn carry(carried: Carried) {
         }
         StreamEnd::Draining
     };
-    if let Some(end) = tunnel.run(TokioIo::new(client), send_max, ended).await {
+    if let Some(end) = tunnel.run(client, send_max, ended).await {
         recorder.stream_ended(end);
     }
 }

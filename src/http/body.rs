@@ -10,9 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::deadline::InFlight;
+use super::http1::Http1Body;
+use super::upgrade::Rewound;
 
 /// What is read and dropped of a body that nobody wants, before its connection closes.
 const DRAIN_BYTES_MAX: u64 = 256 * 1024;
@@ -108,6 +111,53 @@ impl HttpBody for Body {
     }
 }
 
+/// The body of a request as its connection gives it.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    Empty,
+    /// There is none, and the connection goes here if it is upgraded.
+    Upgradable(oneshot::Receiver<Rewound>),
+    Http1(Http1Body),
+    Http2(Incoming),
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty | Self::Upgradable(_) => Poll::Ready(None),
+            Self::Http1(body) => Pin::new(body).poll_frame(context),
+            Self::Http2(body) => {
+                let broken = |frame: Result<_, _>| frame.map_err(|_| BodyError::Broken);
+                Pin::new(body)
+                    .poll_frame(context)
+                    .map(|frame| frame.map(broken))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty | Self::Upgradable(_) => true,
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty | Self::Upgradable(_) => SizeHint::with_exact(0),
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
 /// The bounds of a request's body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyLimits {
@@ -127,7 +177,7 @@ impl BodyLimits {
 /// A client's body on its way upstream.
 #[derive(Debug)]
 pub(crate) struct LimitedBody {
-    inner: Incoming,
+    inner: RequestBody,
     limits: BodyLimits,
     bytes: u64,
     /// Armed only while the client makes us wait.
@@ -135,7 +185,7 @@ pub(crate) struct LimitedBody {
 }
 
 impl LimitedBody {
-    pub(crate) const fn new(inner: Incoming, limits: BodyLimits) -> Self {
+    pub(crate) const fn new(inner: RequestBody, limits: BodyLimits) -> Self {
         Self {
             inner,
             limits,
@@ -176,7 +226,7 @@ impl HttpBody for LimitedBody {
         self.gap = None;
         Poll::Ready(match frame {
             None => None,
-            Some(Err(_)) => Some(Err(BodyError::Broken)),
+            Some(Err(error)) => Some(Err(error)),
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.bytes = self.bytes.saturating_add(bytes);
@@ -200,7 +250,7 @@ impl HttpBody for LimitedBody {
 
 /// Reads and drops what a refused client still uploads, within bounds, so that it gets to read
 /// the answer instead of a reset connection. Ends at once when there is no body.
-pub(crate) fn drain(mut body: Incoming, request: InFlight) {
+pub(crate) fn drain(mut body: RequestBody, request: InFlight) {
     if body.is_end_stream() {
         return;
     }

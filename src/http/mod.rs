@@ -7,6 +7,7 @@ pub(crate) mod deadline;
 pub(crate) mod form;
 pub(crate) mod headers;
 pub(crate) mod host;
+pub(crate) mod http1;
 pub(crate) mod network;
 pub(crate) mod redirect;
 pub(crate) mod serve;

@@ -10,23 +10,20 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Body;
+use super::body::RequestBody;
 use super::deadline::Timed;
+use super::{Body, http1};
 
-/// hyper's least buffer.
-const BUFFER_MIN: usize = 8 * 1024;
 /// Streams that a client may open and reset before they are looked at (rapid reset).
 const RESET_STREAMS_MAX: usize = 32;
 /// What is kept of a response for a stream whose client does not take it. Times the streams, this
 /// is what one HTTP/2 connection can make us hold; hyper's default is 400 KiB.
 const SEND_BUFFER_MAX: usize = 32 * 1024;
-/// Header fields of one HTTP/1.1 message; hyper's default.
-const HEADER_FIELDS_MAX: usize = 100;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +44,8 @@ pub(crate) enum Farewell {
 /// Bounds of a connection's messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MessageLimits {
-    /// Of a header section. hyper stops reading at twice this with a bare answer; up to there the
-    /// refusal is ours.
+    /// Of a header section. Twice this is read; up to there the refusal says more than a
+    /// status.
     pub(crate) header_bytes: usize,
     /// Of a request target.
     pub(crate) target_bytes: usize,
@@ -83,6 +80,15 @@ impl ProtocolError {
             Self::Timeout => "timeout",
             Self::Disconnect => "disconnect",
             Self::ProxyProtocol => "proxy_protocol",
+        }
+    }
+}
+
+impl From<std::io::Error> for ProtocolError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Disconnect,
         }
     }
 }
@@ -127,31 +133,15 @@ pub(crate) async fn serve<S, F, R>(
 ) -> Result<(), ProtocolError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Fn(Request<Incoming>) -> R,
+    F: Fn(Request<RequestBody>) -> R,
     R: Future<Output = Response<Body>> + Send + 'static,
 {
-    let service = service_fn(move |request| Answering(Box::pin(answer(request))));
-    let stream = TokioIo::new(stream);
-    let mut drained = std::pin::pin!(drained);
     match protocol {
-        Protocol::Http1 => {
-            let connection = http1::Builder::new()
-                .max_buf_size((2 * limits.header_bytes + limits.target_bytes).max(BUFFER_MIN))
-                .max_headers(HEADER_FIELDS_MAX)
-                .serve_connection(stream, service)
-                .with_upgrades();
-            let mut connection = std::pin::pin!(connection);
-            tokio::select! {
-                biased;
-                end = connection.as_mut() => return Ok(end?),
-                farewell = drained.as_mut() => match farewell {
-                    Farewell::AtOnce => return Ok(()),
-                    Farewell::Gracefully => connection.as_mut().graceful_shutdown(),
-                },
-            }
-            Ok(connection.await?)
-        }
+        Protocol::Http1 => http1::serve(stream, limits, answer, drained).await,
         Protocol::Http2 => {
+            let service = service_fn(move |request: Request<Incoming>| {
+                Answering(Box::pin(answer(request.map(RequestBody::Http2))))
+            });
             let list_size = u32::try_from(2 * limits.header_bytes).unwrap_or(u32::MAX);
             let connection = http2::Builder::new(TokioExecutor::new())
                 .max_concurrent_streams(limits.streams)
@@ -159,8 +149,9 @@ where
                 .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
                 .max_send_buf_size(SEND_BUFFER_MAX)
                 .enable_connect_protocol()
-                .serve_connection(stream, service);
+                .serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);
+            let mut drained = std::pin::pin!(drained);
             tokio::select! {
                 biased;
                 end = connection.as_mut() => return Ok(end?),

@@ -1,11 +1,21 @@
 //! What a client wants its connection, or its stream, to become: `Upgrade` (RFC 9110 section 7.8), and
 //! extended CONNECT over HTTP/2 (RFC 8441).
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Version};
 use hyper::ext::Protocol;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+use tokio_util::either::Either;
 
+use super::body::RequestBody;
 use super::headers::has_option;
 
 /// The protocol of WebSockets (RFC 6455).
@@ -68,6 +78,100 @@ pub(crate) fn one(headers: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
 pub(crate) fn is_protocol(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+/".contains(&byte);
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.bytes().all(plain)
+}
+
+/// What a client's side of an upgrade comes to, once its response was sent.
+#[derive(Debug)]
+pub(crate) enum OnUpgrade {
+    /// The connection.
+    Http1(oneshot::Receiver<Rewound>),
+    /// A stream of it.
+    Http2(hyper::upgrade::OnUpgrade),
+}
+
+/// A client's side of an upgrade.
+pub(crate) type Upgraded = Either<Rewound, TokioIo<hyper::upgrade::Upgraded>>;
+
+impl OnUpgrade {
+    /// That of a request; `None`: it cannot be upgraded.
+    pub(crate) fn of(parts: &mut Parts, body: &mut RequestBody) -> Option<Self> {
+        match std::mem::replace(body, RequestBody::Empty) {
+            RequestBody::Upgradable(receiver) => Some(Self::Http1(receiver)),
+            other => {
+                *body = other;
+                parts.extensions.remove().map(Self::Http2)
+            }
+        }
+    }
+
+    /// The bytes from here on; `None`: the client has gone.
+    pub(crate) async fn done(self) -> Option<Upgraded> {
+        Some(match self {
+            Self::Http1(receiver) => Either::Left(receiver.await.ok()?),
+            Self::Http2(upgrade) => Either::Right(TokioIo::new(upgrade.await.ok()?)),
+        })
+    }
+}
+
+trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
+
+/// A byte stream of which something was read already.
+pub(crate) struct Rewound {
+    before: BytesMut,
+    stream: Box<dyn ByteStream>,
+}
+
+impl Rewound {
+    pub(crate) fn new(
+        before: BytesMut,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Self {
+        Self {
+            before,
+            stream: Box::new(stream),
+        }
+    }
+}
+
+impl std::fmt::Debug for Rewound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rewound")
+    }
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.before.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let count = self.before.len().min(buffer.remaining());
+        buffer.put_slice(&self.before.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::framing::Decoder;
 use super::transfer::Transfer;
 use crate::http::BodyError;
+use crate::http::http1::{Decoder, Unframed};
 
 /// Streams a response's body, and goes on with the request's while that lasts.
 #[derive(Debug)]
@@ -56,7 +56,9 @@ impl Body for ResponseBody {
             return Poll::Ready(Some(Err(error)));
         }
         loop {
-            let frame = decoder.next(transfer.incoming())?;
+            let frame = decoder
+                .next(transfer.incoming())
+                .map_err(|Unframed| BodyError::UpstreamInvalid)?;
             if let Some(frame) = frame {
                 // The last bytes give the connection back before they are sent on.
                 if *decoder == Decoder::Done {

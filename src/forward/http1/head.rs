@@ -9,9 +9,9 @@ use bytes::BytesMut;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 
-use super::framing::Decoder;
 use crate::forward::ForwardError;
 use crate::http::headers::has_option;
+use crate::http::http1::Decoder;
 
 /// The largest head of a response.
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -302,5 +302,37 @@ mod tests {
             bytes.extend_from_slice(b"a: b\r\n");
         }
         assert!(read(&mut bytes, &Method::GET, false).is_err());
+    }
+
+    #[test]
+    fn any_response_is_read_alike_however_it_comes() {
+        /// What a response comes to, or that it is none.
+        fn outcome(bytes: &[u8], piece: usize) -> Result<(u16, Vec<u8>, bool, usize), ()> {
+            let mut incoming = BytesMut::new();
+            let mut seen: Option<Head> = None;
+            let mut body = Vec::new();
+            for bytes in bytes.chunks(piece.max(1)) {
+                incoming.extend_from_slice(bytes);
+                if seen.is_none() {
+                    seen = read(&mut incoming, &Method::GET, false).map_err(drop)?;
+                }
+                if let Some(head) = &mut seen {
+                    while let Some(frame) = head.decoder.next(&mut incoming).map_err(drop)? {
+                        body.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+                    }
+                }
+            }
+            let head = seen.ok_or(())?;
+            let done = head.decoder == Decoder::Done;
+            Ok((head.response.status().as_u16(), body, done, incoming.len()))
+        }
+        crate::fuzz::target("response", |bytes| {
+            let whole = outcome(bytes, bytes.len());
+            for piece in [1, 2, 7] {
+                let pieces = outcome(bytes, piece);
+                // What is no response may be noticed later, but never be taken for one.
+                assert_eq!(whole, pieces, "{piece}");
+            }
+        });
     }
 }

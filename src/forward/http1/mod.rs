@@ -1,7 +1,6 @@
 //! An HTTP/1.1 client for upstreams: one request, one response, on one connection at a time.
 
 mod body;
-mod framing;
 mod head;
 mod transfer;
 

@@ -1,11 +1,9 @@
-//! Taking a response's body out of its framing (RFC 9112 sections 6 and 7.1).
+//! Taking a body out of its framing (RFC 9112 sections 6 and 7.1), of a client or of an upstream.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use http_body::Frame;
-
-use crate::http::BodyError;
 
 /// The longest line of a chunk's size with its extensions, which are ignored.
 const SIZE_LINE_MAX: usize = 1024;
@@ -14,9 +12,13 @@ const TRAILERS_MAX: usize = 16 * 1024;
 /// Fields of a trailer section.
 const TRAILER_FIELDS_MAX: usize = 64;
 
+/// The bytes are not framed as HTTP demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unframed;
+
 /// Where in the body we are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Decoder {
+pub(crate) enum Decoder {
     /// So many bytes are still to come.
     Length(u64),
     Chunked(Chunk),
@@ -27,7 +29,7 @@ pub(super) enum Decoder {
 
 /// Where in a chunked body we are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Chunk {
+pub(crate) enum Chunk {
     Size,
     Bytes(u64),
     /// The line break after a chunk's bytes.
@@ -36,7 +38,7 @@ pub(super) enum Chunk {
 }
 
 impl Decoder {
-    pub(super) const fn chunked() -> Self {
+    pub(crate) const fn chunked() -> Self {
         Self::Chunked(Chunk::Size)
     }
 
@@ -44,10 +46,10 @@ impl Decoder {
     ///
     /// # Errors
     /// The bytes are not framed as they should be.
-    pub(super) fn next(
+    pub(crate) fn next(
         &mut self,
         incoming: &mut BytesMut,
-    ) -> Result<Option<Frame<Bytes>>, BodyError> {
+    ) -> Result<Option<Frame<Bytes>>, Unframed> {
         loop {
             match self {
                 Self::Done => return Ok(None),
@@ -77,7 +79,7 @@ impl Decoder {
                         return Ok(None);
                     }
                     if !incoming.starts_with(b"\r\n") {
-                        return Err(BodyError::UpstreamInvalid);
+                        return Err(Unframed);
                     }
                     incoming.advance(2);
                     *self = Self::Chunked(Chunk::Size);
@@ -94,7 +96,7 @@ impl Decoder {
     }
 
     /// The bytes that are still to come, where that is known.
-    pub(super) const fn remaining(&self) -> Option<u64> {
+    pub(crate) const fn remaining(&self) -> Option<u64> {
         match self {
             Self::Length(rest) => Some(*rest),
             Self::Done => Some(0),
@@ -112,18 +114,16 @@ fn take(incoming: &mut BytesMut, rest: &mut u64) -> Bytes {
 }
 
 /// `chunk-size [ chunk-ext ] CRLF`. The size is hexadecimal digits alone; a bare LF ends nothing.
-fn size_line(incoming: &mut BytesMut) -> Result<Option<u64>, BodyError> {
+fn size_line(incoming: &mut BytesMut) -> Result<Option<u64>, Unframed> {
     let Some(end) = incoming.iter().position(|byte| *byte == b'\n') else {
         return if incoming.len() > SIZE_LINE_MAX {
-            Err(BodyError::UpstreamInvalid)
+            Err(Unframed)
         } else {
             Ok(None)
         };
     };
     let line = incoming.split_to(end + 1);
-    let line = line
-        .strip_suffix(b"\r\n")
-        .ok_or(BodyError::UpstreamInvalid)?;
+    let line = line.strip_suffix(b"\r\n").ok_or(Unframed)?;
     let digits = line
         .iter()
         .position(|byte| !byte.is_ascii_hexdigit())
@@ -134,11 +134,11 @@ fn size_line(incoming: &mut BytesMut) -> Result<Option<u64>, BodyError> {
         || !(extension.is_empty() || extension.starts_with(b";"))
         || extension.contains(&b'\r')
     {
-        return Err(BodyError::UpstreamInvalid);
+        return Err(Unframed);
     }
     // Sixteen digits are all that a u64 holds; leading zeros do not make a number longer lived.
     if digits.is_empty() || digits.len() > 16 {
-        return Err(BodyError::UpstreamInvalid);
+        return Err(Unframed);
     }
     let size = digits.iter().fold(0_u64, |size, digit| {
         let digit = char::from(*digit).to_digit(16).unwrap_or(0);
@@ -148,17 +148,15 @@ fn size_line(incoming: &mut BytesMut) -> Result<Option<u64>, BodyError> {
 }
 
 /// The trailer section with its last empty line, if all of it is there.
-fn trailers(incoming: &mut BytesMut) -> Result<Option<HeaderMap>, BodyError> {
+fn trailers(incoming: &mut BytesMut) -> Result<Option<HeaderMap>, Unframed> {
     if incoming.starts_with(b"\r\n") {
         incoming.advance(2);
         return Ok(Some(HeaderMap::new()));
     }
     let mut fields = [httparse::EMPTY_HEADER; TRAILER_FIELDS_MAX];
     let parsed = httparse::parse_headers(incoming, &mut fields);
-    match parsed.map_err(|_| BodyError::UpstreamInvalid)? {
-        httparse::Status::Partial if incoming.len() > TRAILERS_MAX => {
-            Err(BodyError::UpstreamInvalid)
-        }
+    match parsed.map_err(|_| Unframed)? {
+        httparse::Status::Partial if incoming.len() > TRAILERS_MAX => Err(Unframed),
         httparse::Status::Partial => Ok(None),
         httparse::Status::Complete((length, fields)) => {
             let mut trailers = HeaderMap::with_capacity(fields.len());
@@ -166,7 +164,7 @@ fn trailers(incoming: &mut BytesMut) -> Result<Option<HeaderMap>, BodyError> {
                 let name = HeaderName::from_bytes(field.name.as_bytes());
                 let value = HeaderValue::from_bytes(field.value);
                 let (Ok(name), Ok(value)) = (name, value) else {
-                    return Err(BodyError::UpstreamInvalid);
+                    return Err(Unframed);
                 };
                 trailers.append(name, value);
             }
@@ -181,7 +179,7 @@ mod tests {
     use super::*;
 
     /// Feeds `text` in pieces of every size and gathers what comes out.
-    fn decode(text: &[u8], decoder: &Decoder) -> Result<(Vec<u8>, bool, usize), BodyError> {
+    fn decode(text: &[u8], decoder: &Decoder) -> Result<(Vec<u8>, bool, usize), Unframed> {
         let mut outcomes = Vec::new();
         for piece in 1..=text.len() {
             let mut decoder = decoder.clone();
@@ -224,16 +222,13 @@ mod tests {
             ("5\r\nhel", Ok((b"hel".to_vec(), false, 0))),
             // What comes behind belongs to nobody.
             ("1\r\nx\r\n0\r\n\r\nHTTP", Ok((b"x".to_vec(), true, 4))),
-            ("5\nhello\r\n0\r\n\r\n", Err(BodyError::UpstreamInvalid)),
-            ("5\r\nhelloX\r\n", Err(BodyError::UpstreamInvalid)),
-            ("\r\n", Err(BodyError::UpstreamInvalid)),
-            ("0x5\r\nhello\r\n", Err(BodyError::UpstreamInvalid)),
-            ("-5\r\nhello\r\n", Err(BodyError::UpstreamInvalid)),
-            (
-                "10000000000000005\r\nhello\r\n",
-                Err(BodyError::UpstreamInvalid),
-            ),
-            ("5 x\r\nhello\r\n", Err(BodyError::UpstreamInvalid)),
+            ("5\nhello\r\n0\r\n\r\n", Err(Unframed)),
+            ("5\r\nhelloX\r\n", Err(Unframed)),
+            ("\r\n", Err(Unframed)),
+            ("0x5\r\nhello\r\n", Err(Unframed)),
+            ("-5\r\nhello\r\n", Err(Unframed)),
+            ("10000000000000005\r\nhello\r\n", Err(Unframed)),
+            ("5 x\r\nhello\r\n", Err(Unframed)),
         ] {
             let decoded = decode(text.as_bytes(), &Decoder::chunked());
             assert_eq!(decoded, expected, "{text:?}");
@@ -254,40 +249,5 @@ mod tests {
             decode(b"all", &Decoder::UntilClose),
             Ok((b"all".to_vec(), false, 0))
         );
-    }
-
-    #[test]
-    fn any_response_is_read_alike_however_it_comes() {
-        use super::super::head;
-        use http::Method;
-
-        /// What a response comes to, or that it is none.
-        fn outcome(bytes: &[u8], piece: usize) -> Result<(u16, Vec<u8>, bool, usize), ()> {
-            let mut incoming = BytesMut::new();
-            let mut read: Option<head::Head> = None;
-            let mut body = Vec::new();
-            for bytes in bytes.chunks(piece.max(1)) {
-                incoming.extend_from_slice(bytes);
-                if read.is_none() {
-                    read = head::read(&mut incoming, &Method::GET, false).map_err(drop)?;
-                }
-                if let Some(head) = &mut read {
-                    while let Some(frame) = head.decoder.next(&mut incoming).map_err(drop)? {
-                        body.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
-                    }
-                }
-            }
-            let head = read.ok_or(())?;
-            let done = head.decoder == Decoder::Done;
-            Ok((head.response.status().as_u16(), body, done, incoming.len()))
-        }
-        crate::fuzz::target("response", |bytes| {
-            let whole = outcome(bytes, bytes.len());
-            for piece in [1, 2, 7] {
-                let pieces = outcome(bytes, piece);
-                // What is no response may be noticed later, but never be taken for one.
-                assert_eq!(whole, pieces, "{piece}");
-            }
-        });
     }
 }

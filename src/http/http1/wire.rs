@@ -1,0 +1,151 @@
+//! The bytes of a connection, which a body may read while the response is written.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use super::body::Source;
+use super::framing::{Decoder, Unframed};
+use crate::http::BodyError;
+use crate::http::deadline::Timed;
+use crate::http::serve::ProtocolError;
+
+/// What is read at once while a head is expected.
+const HEAD_READ: usize = 8 * 1024;
+/// What is read at once of a body.
+const BODY_READ: usize = 64 * 1024;
+/// The least that is made room for.
+const BODY_READ_MIN: usize = 4 * 1024;
+
+/// A connection's bytes and how far its present request was read.
+pub(super) struct Wire<S> {
+    pub(super) stream: Timed<S>,
+    /// What was read and not yet taken.
+    pub(super) incoming: BytesMut,
+    /// Of the body of the present request.
+    pub(super) decoder: Decoder,
+    /// The client waits for a word before it sends its body.
+    pub(super) waits: Waits,
+    /// A body reads from here.
+    pub(super) lent: bool,
+    /// Who is told when it does not any more.
+    pub(super) task: Option<Waker>,
+}
+
+/// Whether the client waits for `100 Continue`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    No,
+    Yes,
+    /// And somebody wants its body.
+    Wanted,
+}
+
+pub(super) type Shared<S> = Mutex<Wire<S>>;
+
+pub(super) fn lock<S>(wire: &Shared<S>) -> MutexGuard<'_, Wire<S>> {
+    wire.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S> Wire<S> {
+    pub(super) fn new(stream: Timed<S>) -> Self {
+        Self {
+            stream,
+            incoming: BytesMut::new(),
+            decoder: Decoder::Done,
+            waits: Waits::No,
+            lent: false,
+            task: None,
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Reads more of what is not a body. Nothing is kept to read into.
+    pub(super) fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut place = [const { MaybeUninit::uninit() }; HEAD_READ];
+        let mut read = ReadBuf::uninit(&mut place);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+        self.incoming.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    }
+
+    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let rest = self.decoder.remaining().unwrap_or(u64::MAX);
+        let size = usize::try_from(rest).unwrap_or(BODY_READ);
+        self.incoming.reserve(size.clamp(BODY_READ_MIN, BODY_READ));
+        let read = self.stream.read_buf(&mut self.incoming);
+        // The future holds no state: one poll of it is one read into the spare capacity.
+        pin!(read).poll(context)
+    }
+
+    /// While a response is awaited: the client may leave, or wait for a word.
+    pub(super) fn watch(&mut self, context: &mut Context<'_>) -> Result<(), ProtocolError> {
+        if self.lent {
+            self.tell(context);
+            return Ok(());
+        }
+        if !self.incoming.is_empty() {
+            return Ok(());
+        }
+        match self.poll_more(context) {
+            Poll::Ready(Ok(0)) => Err(ProtocolError::Disconnect),
+            Poll::Ready(Err(error)) => Err(error.into()),
+            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+        }
+    }
+
+    pub(super) fn tell(&mut self, context: &Context<'_>) {
+        match &mut self.task {
+            Some(task) => task.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(task) = &self.task {
+            task.wake_by_ref();
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Shared<S> {
+    fn poll_frame(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let broken = Poll::Ready(Some(Err(BodyError::Broken)));
+        let mut wire = lock(self);
+        loop {
+            let Wire {
+                decoder, incoming, ..
+            } = &mut *wire;
+            match decoder.next(incoming) {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) if *decoder == Decoder::Done => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(Unframed) => return broken,
+            }
+            if wire.waits == Waits::Yes {
+                wire.waits = Waits::Wanted;
+                wire.wake();
+            }
+            match ready!(wire.poll_body(context)) {
+                Ok(count) if count > 0 => {}
+                _ => return broken,
+            }
+        }
+    }
+
+    fn give_back(&self) {
+        let mut wire = lock(self);
+        wire.lent = false;
+        wire.wake();
+    }
+}
