@@ -150,7 +150,8 @@ where
                 .max_send_buf_size(SEND_BUFFER_MAX)
                 .enable_connect_protocol()
                 .serve_connection(TokioIo::new(stream), service);
-            let mut connection = std::pin::pin!(connection);
+            // Large: connections of HTTP/1.1 would carry its place along.
+            let mut connection = Box::pin(connection);
             let mut drained = std::pin::pin!(drained);
             tokio::select! {
                 biased;

@@ -51,8 +51,11 @@ const fn sealed_max(plain: usize) -> usize {
 /// Parts of a vectored write that are taken at once.
 const PARTS_MAX: usize = 64;
 
-/// A TLS connection with a client.
-pub(crate) struct TlsStream<S> {
+/// A TLS connection with a client. It is large, and moved about before it comes to where it stays.
+pub(crate) struct TlsStream<S>(Box<Records<S>>);
+
+/// A connection with what of its records is not done with.
+struct Records<S> {
     io: S,
     connection: UnbufferedServerConnection,
     /// The beginning of a record.
@@ -144,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// # Errors
     /// The client leaves, or it and we do not agree; it has been told so.
     pub(super) async fn accept(config: Arc<ServerConfig>, io: S) -> io::Result<Self> {
-        let mut stream = Self {
+        let mut stream = Box::new(Records {
             io,
             connection: UnbufferedServerConnection::new(config).map_err(invalid)?,
             partial: Vec::new(),
@@ -153,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             blocked: false,
             ended: false,
             closed: false,
-        };
+        });
         while stream.connection.is_handshaking() {
             let mut nothing = ReadBuf::new(&mut []);
             std::future::poll_fn(|context| stream.poll_records(context, &mut nothing)).await?;
@@ -165,13 +168,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 std::future::poll_fn(|context| stream.poll_outgoing(context)).await?;
             }
         }
-        Ok(stream)
+        Ok(Self(stream))
     }
 
     pub(super) fn connection(&self) -> &UnbufferedServerConnection {
-        &self.connection
+        &self.0.connection
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Records<S> {
     /// Reads once, and goes through the records that are whole: into `buffer` as far as there is room.
     fn poll_records(
         &mut self,
@@ -312,7 +317,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
+        let this = &mut *self.get_mut().0;
         if !this.plain.is_empty() {
             let count = this.plain.len().min(buffer.remaining());
             buffer.put_slice(&this.plain.split_to(count));
@@ -335,8 +340,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut()
-            .poll_write_parts(context, std::iter::once(bytes))
+        let this = &mut *self.get_mut().0;
+        this.poll_write_parts(context, std::iter::once(bytes))
     }
 
     fn poll_write_vectored(
@@ -344,7 +349,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
+        let this = &mut *self.get_mut().0;
         let whole: usize = parts.iter().map(|part| part.len()).sum();
         if whole > GATHERED_MAX {
             let parts = parts.iter().map(|part| &**part);
@@ -367,13 +372,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
+        let this = &mut *self.get_mut().0;
         ready!(this.poll_outgoing(context))?;
         Pin::new(&mut this.io).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
+        let this = &mut *self.get_mut().0;
         if !this.closed {
             this.closed = true;
             let status = this.connection.process_tls_records(&mut this.partial);

@@ -196,7 +196,7 @@ impl Transfer {
         !self.uploaded
     }
 
-    pub(super) const fn incoming(&mut self) -> &mut bytes::BytesMut {
+    pub(super) const fn incoming(&mut self) -> &mut BytesMut {
         &mut self.connection.incoming
     }
 
