@@ -22,9 +22,9 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What is read at once.
-const READ_MAX: usize = 64 * 1024;
+const READ_MAX: usize = 128 * 1024;
 /// Plain text that is sealed, and written, at once.
-const WRITE_MAX: usize = 64 * 1024;
+const WRITE_MAX: usize = 128 * 1024;
 /// What is kept of a record or of a handshake message that is not whole yet; rustls takes none that is larger.
 const PARTIAL_MAX: usize = 64 * 1024 + 1024;
 /// What sealing adds to a record at most: its header, the nonce of TLS 1.2, the inner type, the tag.
@@ -189,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Records<S> {
                 return Poll::Ready(Err(invalid("a message that does not end")));
             }
             // No more than is wanted, or a slow reader would make us keep it.
-            let wanted = sealed_max(buffer.remaining().clamp(GATHERED_MAX, RECORD_MAX * 3));
+            let wanted = sealed_max(buffer.remaining().max(GATHERED_MAX));
             let whole = begun + wanted.min(READ_MAX);
             let bytes = bytes.get_mut(..whole).unwrap_or_default();
             let (before, room) = bytes.split_at_mut(begun);

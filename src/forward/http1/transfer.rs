@@ -27,7 +27,7 @@ use crate::http::{Body, BodyError};
 /// What is read at once while a head is expected.
 const HEAD_READ: usize = 4 * 1024;
 /// What is read at once of a long body.
-const BODY_READ: usize = 64 * 1024;
+const BODY_READ: usize = 128 * 1024;
 
 /// Room for a part of a long body that does not begin with a page: the records that TLS seals do, a few bytes
 /// in, and the processor takes several times as long to copy between places that are alike but for the page.

@@ -19,7 +19,7 @@ use crate::http::serve::ProtocolError;
 /// What is read at once while a head is expected.
 const HEAD_READ: usize = 8 * 1024;
 /// What is read at once of a body.
-const BODY_READ: usize = 64 * 1024;
+const BODY_READ: usize = 128 * 1024;
 /// The least that is made room for.
 const BODY_READ_MIN: usize = 4 * 1024;
 
