@@ -104,3 +104,5 @@ mod admin;
 
 pub mod app;
 pub mod cli;
+#[cfg(feature = "bench")]
+pub mod steps;

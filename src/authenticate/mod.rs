@@ -15,6 +15,9 @@ mod life;
 mod near;
 mod principal;
 mod statement;
+#[cfg(feature = "bench")]
+pub(crate) mod steps;
+mod turns;
 mod verify;
 
 use std::net::IpAddr;
@@ -38,6 +41,7 @@ pub(crate) use introspect::{
 pub(crate) use life::{Ended, Life};
 pub(crate) use principal::{Caller, Principal};
 pub(crate) use statement::Statement;
+pub(crate) use turns::Turns;
 
 /// One question: this token, on this route, at this time.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +151,7 @@ impl Authenticator {
         &self,
         request: Credentialed<'_>,
         policy: &Policy,
+        turns: &Turns,
         notes: &mut Notes,
     ) -> Result<Caller, Refused> {
         if matches!(request.route.access, Access::Open) {
@@ -160,7 +165,7 @@ impl Authenticator {
             let judged = introspect::judge(&ask, who, &self.cache, &self.introspections, notes);
             return judged.await.map(Caller::Authenticated);
         }
-        let first = judge(&ask, Some(&self.cache), notes);
+        let first = self.judge_in_turn(&ask, turns, notes).await;
         match &first {
             Err(refused) if refused.lacks_a_key() => {
                 let begun = Instant::now();
@@ -171,10 +176,25 @@ impl Authenticator {
         }
         let mut second = Notes::default();
         let ask = self.ask(&request, policy, token);
-        let answer = judge(&ask, Some(&self.cache), &mut second);
+        let answer = self.judge_in_turn(&ask, turns, &mut second).await;
         // How the cache answered is what it knew before the wait.
         notes.verified_in = second.verified_in;
         answer.map(Caller::Authenticated)
+    }
+
+    /// As [`judge`], but a signature that has to be checked waits for its turn.
+    async fn judge_in_turn(
+        &self,
+        ask: &Ask<'_>,
+        turns: &Turns,
+        notes: &mut Notes,
+    ) -> Result<Principal, Refused> {
+        let digest = verify::digest(ask)?;
+        if let Some(held) = verify::known(ask, &self.cache, &digest, notes)? {
+            return checked(ask, held);
+        }
+        let _turn = turns.take().await;
+        checked(ask, verify::first(ask, &self.cache, digest, notes)?)
     }
 
     /// The verdict of another policy over a credential, at once: nobody is asked for keys. `None`: its issuer
@@ -260,7 +280,15 @@ pub(crate) fn judge(
     cache: Option<&TokenCache>,
     notes: &mut Notes,
 ) -> Result<Principal, Refused> {
-    checked(ask, verify::verify(ask, cache, notes)?)
+    let Some(cache) = cache else {
+        return checked(ask, verify::without_cache(ask, notes)?);
+    };
+    let digest = verify::digest(ask)?;
+    let held = match verify::known(ask, cache, &digest, notes)? {
+        Some(held) => held,
+        None => verify::first(ask, cache, digest, notes)?,
+    };
+    checked(ask, held)
 }
 
 /// What is checked anew, however the signature was found to hold.

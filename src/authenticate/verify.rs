@@ -37,34 +37,48 @@ pub(super) struct Holds<'a> {
     pub(super) token: Arc<Verified>,
 }
 
-/// Verifies the signature of a token, or finds that it was verified.
+/// The digest of a token that is not too large.
 ///
 /// # Errors
-/// The token is no JWS, its issuer is not trusted here, or no key of that issuer signed it.
-pub(super) fn verify<'a>(
-    ask: &Ask<'a>,
-    cache: Option<&TokenCache>,
-    notes: &mut Notes,
-) -> Result<Holds<'a>, Refused> {
+/// It is.
+pub(super) fn digest(ask: &Ask<'_>) -> Result<TokenDigest, Refused> {
     let size = ask.token.len();
     let limit = ask.token_bytes_max;
     if size > limit {
         return Err(AuthenticationError::TooLarge { size, limit }.into());
     }
-    let Some(cache) = cache else {
-        let token = anew(ask, notes).map_err(|failure| failure.refused)?;
-        return resolve(ask, token);
-    };
-    let digest = TokenDigest::of(ask.token);
-    if let Some(token) = cache.good(&digest) {
+    Ok(TokenDigest::of(ask.token))
+}
+
+/// Verifies the signature of a token, whatever is known of it.
+///
+/// # Errors
+/// The token is no JWS, its issuer is not trusted here, or no key of that issuer signed it.
+pub(super) fn without_cache<'a>(ask: &Ask<'a>, notes: &mut Notes) -> Result<Holds<'a>, Refused> {
+    digest(ask)?;
+    let token = anew(ask, notes).map_err(|failure| failure.refused)?;
+    resolve(ask, token)
+}
+
+/// Finds that the signature of a token was verified; `None`: nothing is known of it.
+///
+/// # Errors
+/// It was found not to hold, or its issuer is not trusted here.
+pub(super) fn known<'a>(
+    ask: &Ask<'a>,
+    cache: &TokenCache,
+    digest: &TokenDigest,
+    notes: &mut Notes,
+) -> Result<Option<Holds<'a>>, Refused> {
+    if let Some(token) = cache.good(digest) {
         let held = resolve(ask, token)?;
         if key_still_signs(ask.policy, held.id, &held.token)? {
             notes.cache = CacheUse::Hit;
-            return Ok(held);
+            return Ok(Some(held));
         }
-        cache.forget(&digest);
+        cache.forget(digest);
         notes.cache = CacheUse::Stale;
-    } else if let Some(bad) = cache.bad(&digest, ask.now)
+    } else if let Some(bad) = cache.bad(digest, ask.now)
         && ask.route.trust(bad.issuer).is_some()
         && generation(ask.policy, bad.issuer) == Some(bad.keys)
     {
@@ -78,6 +92,19 @@ pub(super) fn verify<'a>(
     } else {
         notes.cache = CacheUse::Miss;
     }
+    Ok(None)
+}
+
+/// Verifies the signature of a token of which nothing is known, once for all who ask meanwhile.
+///
+/// # Errors
+/// As [`without_cache`].
+pub(super) fn first<'a>(
+    ask: &Ask<'a>,
+    cache: &TokenCache,
+    digest: TokenDigest,
+    notes: &mut Notes,
+) -> Result<Holds<'a>, Refused> {
     let mut own = None;
     let shared = cache.verified(digest, || {
         anew(ask, notes).map_err(|failure| {

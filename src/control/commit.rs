@@ -59,6 +59,9 @@ pub(crate) fn lanes(
             sketch: before
                 .map(|before| Arc::clone(&before.sketch))
                 .unwrap_or_default(),
+            turns: before
+                .map(|before| Arc::clone(&before.turns))
+                .unwrap_or_default(),
         })
     };
     cells.enumerate().map(lane).collect()

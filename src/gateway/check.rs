@@ -13,8 +13,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use uuid::Uuid;
 
 use super::record::Recorder;
-use super::{Front, Gateway, Setup, rates};
-use crate::authenticate::{Caller, Credential, Credentialed, Notes, Principal};
+use super::{Front, Gateway, Lane, Setup, rates};
+use crate::authenticate::{Caller, Credential, Credentialed, Notes, Principal, Turns};
 use crate::authorize::{ClientCertificate, authorize};
 use crate::clock::UnixTime;
 use crate::explain::{Explanation, Judged, explain};
@@ -49,6 +49,8 @@ pub(crate) struct Question<'a> {
     pub(crate) token_bytes_max: usize,
     pub(crate) id: Uuid,
     pub(crate) for_operator: bool,
+    /// Of the thread that asks.
+    pub(crate) turns: &'a Turns,
 }
 
 impl Gateway {
@@ -102,9 +104,9 @@ impl Gateway {
             peer: question.peer,
         };
         let mut notes = Notes::default();
-        let caller = self
-            .authenticator
-            .authenticate(request, &setup.policy, &mut notes);
+        let caller =
+            self.authenticator
+                .authenticate(request, &setup.policy, question.turns, &mut notes);
         let refused = |refused| Rejection::Authentication(Box::new(refused));
         caller.await.map_err(refused)
     }
@@ -115,12 +117,12 @@ impl Gateway {
     /// It asks too often, or for a route that there is not.
     pub(super) async fn check(
         &self,
-        setup: &Setup,
+        lane: &Lane,
         front: &Front,
         parts: &Parts,
         asked: Asked<'_>,
     ) -> Result<Response<Body>, Rejection> {
-        let now = asked.now;
+        let (setup, now) = (&*lane.setup, asked.now);
         self.checks
             .take(peer_network(asked.client), now)
             .map_err(|retry_after| {
@@ -186,6 +188,7 @@ impl Gateway {
             token_bytes_max: front.token_bytes_max,
             id: asked.id,
             for_operator: false,
+            turns: &lane.turns,
         };
         let explanation = self.explain(setup, &question).await;
         // A bad token counts as one that is sent to the API, and is written down.

@@ -74,7 +74,7 @@ impl Gateway {
                     recorder,
                 };
                 // Apart: every request would carry along what these few need.
-                let answer = Box::pin(self.check(setup, front, parts, asked));
+                let answer = Box::pin(self.check(&serving.lane, front, parts, asked));
                 return answer.await.map(Next::Answered);
             }
             return match setup.endpoints.at(target.path) {
@@ -154,7 +154,7 @@ impl Gateway {
         let begun = recorder.traced.is_some().then(Instant::now);
         let caller = self
             .authenticator
-            .authenticate(request, policy, &mut notes)
+            .authenticate(request, policy, &serving.lane.turns, &mut notes)
             .await;
         recorder.decided(&notes, begun);
         let caller = caller.map_err(|refused| match route.report_only {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::{Front, Gateway};
-use crate::authenticate::Caller;
+use crate::authenticate::{Caller, Turns};
 use crate::authorize::Permit;
 use crate::clock::UnixTime;
 use crate::decisions::Ring;
@@ -73,6 +73,8 @@ pub(crate) struct Lane {
     pub(crate) kept: Arc<Ring>,
     /// What this worker counts to find what is odd.
     pub(crate) sketch: Arc<Sketch>,
+    /// Over all configurations.
+    pub(crate) turns: Arc<Turns>,
 }
 
 impl Lane {

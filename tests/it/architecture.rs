@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 17] = [
     &["config"],
     &["control"],
     &["admin"],
-    &["app", "cli"],
+    &["app", "cli", "steps"],
 ];
 const LINES_MAX: usize = 400;
 

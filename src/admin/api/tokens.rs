@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::Deserialize;
 
 use super::{Admin, Answer, json, problem};
-use crate::authenticate::Credential;
+use crate::authenticate::{Credential, Turns};
 use crate::authorize::ClientCertificate;
 use crate::clock::UnixTime;
 use crate::gateway::Question;
@@ -85,6 +85,8 @@ pub(super) async fn explain(admin: &Admin, parts: &Parts, body: &[u8]) -> Answer
         token_bytes_max: limits.max().unwrap_or_default(),
         id: uuid::Uuid::nil(),
         for_operator: true,
+        // Control's thread has no requests to be fair to.
+        turns: &Turns::default(),
     };
     let explanation = admin.gateway.explain(setup, &question).await;
     json(StatusCode::OK, &explanation)
