@@ -123,6 +123,8 @@ fn links_between_documents_lead_somewhere() {
         "docs/decisions.md",
         "docs/reasons.md",
         "docs/operating.md",
+        "docs/performance.md",
+        "benches/README.md",
         "benches/peers/README.md",
     ] {
         let folder = root().join(name).parent().expect("a folder").to_owned();

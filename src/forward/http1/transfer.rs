@@ -21,19 +21,17 @@ use crate::forward::ForwardError;
 use crate::forward::pool::{Connection, Pool};
 use crate::forward::request::Framing;
 use crate::http::body::LimitedBody;
-use crate::http::http1::Decoder;
+use crate::http::http1::{Decoder, Room};
 use crate::http::{Body, BodyError};
 
 /// What is read at once while a head is expected.
 const HEAD_READ: usize = 4 * 1024;
-/// What is read at once of a long body.
-const BODY_READ: usize = 128 * 1024;
 
-/// Room for a part of a long body that does not begin with a page: the records that TLS seals do, a few bytes
-/// in, and the processor takes several times as long to copy between places that are alike but for the page.
-fn room() -> BytesMut {
+/// Room that does not begin with a page: the records that TLS seals do, a few bytes in, and the processor takes
+/// several times as long to copy between places that are alike but for the page.
+fn room(size: usize) -> BytesMut {
     const ASIDE: usize = 1024;
-    let mut room = BytesMut::with_capacity(BODY_READ + ASIDE);
+    let mut room = BytesMut::with_capacity(size + ASIDE);
     room.resize(ASIDE, 0);
     room.advance(ASIDE);
     room
@@ -65,6 +63,8 @@ pub(in crate::forward) struct Transfer {
     announced: u64,
     /// Nothing more is to be written.
     uploaded: bool,
+    /// For the response's body.
+    room: Room,
     /// The upstream stopped reading; its answer may still come, the connection is spent.
     upload_broken: bool,
 }
@@ -91,6 +91,7 @@ impl Transfer {
                 Framing::None | Framing::Chunked => 0,
             },
             uploaded: false,
+            room: Room::new(),
             upload_broken: false,
         }
     }
@@ -204,7 +205,9 @@ impl Transfer {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<std::io::Result<usize>> {
-        self.poll_read(context, BODY_READ)
+        let read = ready!(self.poll_read(context, self.room.next()))?;
+        self.room.took(read);
+        Poll::Ready(Ok(read))
     }
 
     fn poll_read(
@@ -216,8 +219,8 @@ impl Transfer {
             stream, incoming, ..
         } = &mut *self.connection;
         if incoming.capacity() - incoming.len() < size / 4 {
-            if incoming.is_empty() && size == BODY_READ {
-                *incoming = room();
+            if incoming.is_empty() && size > HEAD_READ {
+                *incoming = room(size);
             } else {
                 incoming.reserve(size);
             }

@@ -12,16 +12,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::body::Source;
 use super::framing::{Decoder, Unframed};
+use super::room::Room;
 use crate::http::BodyError;
 use crate::http::deadline::Timed;
 use crate::http::serve::ProtocolError;
 
 /// What is read at once while a head is expected.
 const HEAD_READ: usize = 8 * 1024;
-/// What is read at once of a body.
-const BODY_READ: usize = 128 * 1024;
-/// The least that is made room for.
-const BODY_READ_MIN: usize = 4 * 1024;
 
 /// A connection's bytes and how far its present request was read.
 pub(super) struct Wire<S> {
@@ -30,6 +27,8 @@ pub(super) struct Wire<S> {
     pub(super) incoming: BytesMut,
     /// Of the body of the present request.
     pub(super) decoder: Decoder,
+    /// For the body.
+    room: Room,
     /// The client waits for a word before it sends its body.
     pub(super) waits: Waits,
     /// A body reads from here.
@@ -59,6 +58,7 @@ impl<S> Wire<S> {
             stream,
             incoming: BytesMut::new(),
             decoder: Decoder::Done,
+            room: Room::new(),
             waits: Waits::No,
             lent: false,
             task: None,
@@ -77,12 +77,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let rest = self.decoder.remaining().unwrap_or(u64::MAX);
-        let size = usize::try_from(rest).unwrap_or(BODY_READ);
-        self.incoming.reserve(size.clamp(BODY_READ_MIN, BODY_READ));
+        if self.incoming.capacity() - self.incoming.len() < self.room.next() / 2 {
+            self.incoming.reserve(self.room.next());
+        }
         let read = self.stream.read_buf(&mut self.incoming);
         // The future holds no state: one poll of it is one read into the spare capacity.
-        pin!(read).poll(context)
+        let read = ready!(pin!(read).poll(context))?;
+        self.room.took(read);
+        Poll::Ready(Ok(read))
     }
 
     /// While a response is awaited: the client may leave, or wait for a word.
