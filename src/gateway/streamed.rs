@@ -247,7 +247,7 @@ impl HttpBody for Streamed {
         }
         if let Poll::Ready(Some(Err(error))) = poll {
             self.recorder.exchange.cause = Some(error.to_string());
-            // hyper drops what it has not written yet when a body fails. One turn later it has
+            // HTTP/2's side drops what it has not written yet when a body fails. One turn later it has
             // written it, and the client gets as much as there was before the connection breaks.
             self.failed = Some(error);
             context.waker().wake_by_ref();

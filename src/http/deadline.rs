@@ -2,9 +2,8 @@
 //!
 //! Three limits live here because only the stream sees them: *idle*, from the end of one request to
 //! the first byte of the next; *header*, from that byte until the request is handed on; and one for a
-//! client that takes nothing of what is written to it. hyper's
-//! own timer stays off: it would arm and disarm a timer for every request. Here a timer is armed
-//! once and only asked again when it fires, so a busy connection pays nothing for its limits.
+//! client that takes nothing of what is written to it. A timer is armed once and only asked again when it
+//! fires, instead of for every request, so a busy connection pays nothing for its limits.
 
 use std::io;
 use std::pin::Pin;
