@@ -27,6 +27,8 @@ use crate::http::upgrade::Rewound;
 /// How long a connection that ends waits for a body that is still being read: its client gets to read the
 /// response instead of a reset.
 const LAST_BODY_MAX: Duration = Duration::from_secs(2);
+/// What is read and dropped of a body that nobody wants, after the response.
+const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A connection with its end, which may be asked for at any time.
@@ -249,7 +251,8 @@ where
     ) -> Result<bool, ProtocolError> {
         // A client that was not told to go on may send its body or may not: what follows cannot be told.
         let waits = std::mem::replace(&mut lock(&self.wire).waits, Waits::No);
-        asked.keep_alive &= waits == Waits::No && self.farewell.is_none();
+        let is_left = lock(&self.wire).is_left();
+        asked.keep_alive &= waits == Waits::No && !is_left && self.farewell.is_none();
         self.outgoing.head.reserve(1024);
         let begun = response::write_head(&mut self.outgoing.head, &response, &asked);
         self.send(response.into_body(), begun.framing).await?;
@@ -353,5 +356,27 @@ where
     async fn end(&mut self) {
         let over = poll_fn(|context| Pin::new(&mut lock(&self.wire).stream).poll_shutdown(context));
         let _ = over.await;
+        let is_left = lock(&self.wire).is_left();
+        if is_left {
+            let _ = tokio::time::timeout(LAST_BODY_MAX, self.linger()).await;
+        }
+    }
+
+    /// Reads and drops what a client still sends of a body that nobody wants: closed at once, the system would
+    /// reset the connection, and the client might lose the response.
+    async fn linger(&mut self) {
+        let mut bytes = 0;
+        poll_fn(|context| {
+            let mut wire = lock(&self.wire);
+            while bytes < LINGER_BYTES_MAX {
+                wire.incoming.clear();
+                match ready!(wire.poll_more(context)) {
+                    Ok(count) if count > 0 => bytes += count,
+                    _ => break,
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 }

@@ -103,6 +103,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Whether there is more of a body, and nobody reads it.
+    pub(super) fn is_left(&self) -> bool {
+        !self.lent && self.decoder != Decoder::Done
+    }
+
     pub(super) fn tell(&mut self, context: &Context<'_>) {
         match &mut self.task {
             Some(task) => task.clone_from(context.waker()),
