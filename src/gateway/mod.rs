@@ -120,7 +120,7 @@ impl Gateway {
         let now = gateway.clock.now();
         let (mut parts, mut body) = request.into_parts();
         let upgrade = upgrade::asked(&mut parts, !http_body::Body::is_end_stream(&body));
-        let client = OnUpgrade::of(&mut parts, &mut body);
+        let client = OnUpgrade::of(&mut body);
         let origin = Origin::of(&parts.headers, downstream.peer, &front.trusted);
         let exchange = Exchange::begin(now, front.place, origin.client, &parts.method);
         let tracer = gateway.tracer.as_ref();

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::deadline::InFlight;
 use super::http1::Http1Body;
+use super::http2::{Http2Body, Tunnel};
 use super::upgrade::Rewound;
 
 /// What is read and dropped of a body that nobody wants, before its connection closes.
@@ -118,7 +118,9 @@ pub(crate) enum RequestBody {
     /// There is none, and the connection goes here if it is upgraded.
     Upgradable(oneshot::Receiver<Rewound>),
     Http1(Http1Body),
-    Http2(Incoming),
+    /// There is none, and the stream goes here if it is upgraded.
+    Tunnel(Tunnel),
+    Http2(Http2Body),
 }
 
 impl HttpBody for RequestBody {
@@ -130,20 +132,15 @@ impl HttpBody for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Empty | Self::Upgradable(_) => Poll::Ready(None),
+            Self::Empty | Self::Upgradable(_) | Self::Tunnel(_) => Poll::Ready(None),
             Self::Http1(body) => Pin::new(body).poll_frame(context),
-            Self::Http2(body) => {
-                let broken = |frame: Result<_, _>| frame.map_err(|_| BodyError::Broken);
-                Pin::new(body)
-                    .poll_frame(context)
-                    .map(|frame| frame.map(broken))
-            }
+            Self::Http2(body) => Pin::new(body).poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty | Self::Upgradable(_) => true,
+            Self::Empty | Self::Upgradable(_) | Self::Tunnel(_) => true,
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
         }
@@ -151,7 +148,7 @@ impl HttpBody for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty | Self::Upgradable(_) => SizeHint::with_exact(0),
+            Self::Empty | Self::Upgradable(_) | Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
         }

@@ -29,6 +29,15 @@ pub(crate) fn has_option(headers: &HeaderMap, name: HeaderName, option: &str) ->
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
 }
 
+/// A number of digits alone, as a length must be (RFC 9110 section 8.6).
+pub(crate) fn digits(value: &HeaderValue) -> Option<u64> {
+    let digits = value.as_bytes();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    value.to_str().ok()?.parse().ok()
+}
+
 /// Whether `Connection` names this field.
 pub(crate) fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
     has_option(headers, header::CONNECTION, name.as_str())

@@ -3,13 +3,16 @@
 
 pub(crate) mod body;
 pub(crate) mod cors;
+mod date;
 pub(crate) mod deadline;
 pub(crate) mod form;
 pub(crate) mod headers;
 pub(crate) mod host;
 pub(crate) mod http1;
+pub(crate) mod http2;
 pub(crate) mod network;
 pub(crate) mod redirect;
+pub(crate) mod room;
 pub(crate) mod serve;
 pub(crate) mod target;
 pub(crate) mod upgrade;

@@ -3,27 +3,14 @@
 //! The protocol is known before the first byte is read (ALPN, or the listener's one): detection
 //! would be another wait without a limit.
 
-use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::RequestBody;
 use super::deadline::Timed;
-use super::{Body, http1};
-
-/// Streams that a client may open and reset before they are looked at (rapid reset).
-const RESET_STREAMS_MAX: usize = 32;
-/// What is kept of a response for a stream whose client does not take it. Times the streams, this
-/// is what one HTTP/2 connection can make us hold; hyper's default is 400 KiB.
-const SEND_BUFFER_MAX: usize = 32 * 1024;
+use super::{Body, http1, http2};
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,33 +80,6 @@ impl From<std::io::Error> for ProtocolError {
     }
 }
 
-impl From<hyper::Error> for ProtocolError {
-    fn from(error: hyper::Error) -> Self {
-        let io = std::error::Error::source(&error)
-            .and_then(|source| source.downcast_ref::<std::io::Error>())
-            .map(std::io::Error::kind);
-        if io == Some(std::io::ErrorKind::TimedOut) {
-            Self::Timeout
-        } else if error.is_parse() || error.is_parse_too_large() {
-            Self::Parse
-        } else {
-            Self::Disconnect
-        }
-    }
-}
-
-/// What answers a request, as hyper wants it: it never fails. It is large, and hyper moves it several times
-/// before it is polled, so it is put aside.
-struct Answering<R>(Pin<Box<R>>);
-
-impl<R: Future> Future for Answering<R> {
-    type Output = Result<R::Output, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(context).map(Ok)
-    }
-}
-
 /// Serves a connection until it ends; once `drained` is done, until what runs is finished.
 ///
 /// # Errors
@@ -134,34 +94,11 @@ pub(crate) async fn serve<S, F, R>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<RequestBody>) -> R,
-    R: Future<Output = Response<Body>> + Send + 'static,
+    R: Future<Output = Response<Body>>,
 {
     match protocol {
         Protocol::Http1 => http1::serve(stream, limits, answer, drained).await,
-        Protocol::Http2 => {
-            let service = service_fn(move |request: Request<Incoming>| {
-                Answering(Box::pin(answer(request.map(RequestBody::Http2))))
-            });
-            let list_size = u32::try_from(2 * limits.header_bytes).unwrap_or(u32::MAX);
-            let connection = http2::Builder::new(TokioExecutor::new())
-                .max_concurrent_streams(limits.streams)
-                .max_header_list_size(list_size)
-                .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
-                .max_send_buf_size(SEND_BUFFER_MAX)
-                .enable_connect_protocol()
-                .serve_connection(TokioIo::new(stream), service);
-            // Large: connections of HTTP/1.1 would carry its place along.
-            let mut connection = Box::pin(connection);
-            let mut drained = std::pin::pin!(drained);
-            tokio::select! {
-                biased;
-                end = connection.as_mut() => return Ok(end?),
-                farewell = drained.as_mut() => match farewell {
-                    Farewell::AtOnce => return Ok(()),
-                    Farewell::Gracefully => connection.as_mut().graceful_shutdown(),
-                },
-            }
-            Ok(connection.await?)
-        }
+        // Large: connections of HTTP/1.1 would carry its place along.
+        Protocol::Http2 => Box::pin(http2::serve(stream, limits, answer, drained)).await,
     }
 }

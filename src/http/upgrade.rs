@@ -9,19 +9,22 @@ use bytes::BytesMut;
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Version};
-use hyper::ext::Protocol;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio_util::either::Either;
 
 use super::body::RequestBody;
 use super::headers::has_option;
+use super::http2::Tunnel;
 
 /// The protocol of WebSockets (RFC 6455).
 pub(crate) const WEBSOCKET: &str = "websocket";
 /// The longest name of a protocol.
 const NAME_BYTES_MAX: usize = 64;
+
+/// What a stream is to become, as extended CONNECT has it: an extension of its request.
+#[derive(Clone, Debug)]
+pub(crate) struct Protocol(pub(crate) Box<str>);
 
 /// An upgrade that a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +46,7 @@ impl Upgrade {
 pub(crate) fn asked(parts: &mut Parts, has_body: bool) -> Option<Upgrade> {
     if parts.version == Version::HTTP_2 {
         let protocol = parts.extensions.get::<Protocol>()?;
-        if parts.method != Method::CONNECT || protocol.as_str() != WEBSOCKET {
+        if parts.method != Method::CONNECT || *protocol.0 != *WEBSOCKET {
             return None;
         }
         parts.method = Method::GET;
@@ -86,20 +89,21 @@ pub(crate) enum OnUpgrade {
     /// The connection.
     Http1(oneshot::Receiver<Rewound>),
     /// A stream of it.
-    Http2(hyper::upgrade::OnUpgrade),
+    Http2(Tunnel),
 }
 
 /// A client's side of an upgrade.
-pub(crate) type Upgraded = Either<Rewound, TokioIo<hyper::upgrade::Upgraded>>;
+pub(crate) type Upgraded = Either<Rewound, Tunnel>;
 
 impl OnUpgrade {
     /// That of a request; `None`: it cannot be upgraded.
-    pub(crate) fn of(parts: &mut Parts, body: &mut RequestBody) -> Option<Self> {
+    pub(crate) fn of(body: &mut RequestBody) -> Option<Self> {
         match std::mem::replace(body, RequestBody::Empty) {
             RequestBody::Upgradable(receiver) => Some(Self::Http1(receiver)),
+            RequestBody::Tunnel(tunnel) => Some(Self::Http2(tunnel)),
             other => {
                 *body = other;
-                parts.extensions.remove().map(Self::Http2)
+                None
             }
         }
     }
@@ -108,7 +112,7 @@ impl OnUpgrade {
     pub(crate) async fn done(self) -> Option<Upgraded> {
         Some(match self {
             Self::Http1(receiver) => Either::Left(receiver.await.ok()?),
-            Self::Http2(upgrade) => Either::Right(TokioIo::new(upgrade.await.ok()?)),
+            Self::Http2(tunnel) => Either::Right(tunnel),
         })
     }
 }

@@ -118,8 +118,7 @@ fn joined(parts: &[Vec<u8>]) -> Vec<u8> {
     parts.concat()
 }
 
-/// Section, what is sent, and how it ends. One case of h2spec is not here: Huffman coding with eight bits of
-/// padding (RFC 7541 section 5.2) is an error, and our library reads it.
+/// Section, what is sent, and how it ends.
 fn cases() -> Vec<(&'static str, Vec<u8>, End)> {
     let malformed = &[PROTOCOL_ERROR][..];
     let closed = &[STREAM_CLOSED, PROTOCOL_ERROR][..];
@@ -476,6 +475,15 @@ fn cases() -> Vec<(&'static str, Vec<u8>, End)> {
                 END_HEADERS | END_STREAM,
                 1,
                 &[0x00, 0x84, 0xff, 0xff, 0xff, 0xff, 0x01, b'x'],
+            ),
+            Ends(&[COMPRESSION_ERROR]),
+        ),
+        (
+            "7541 5.2 Huffman with eight bits of padding",
+            head(
+                END_HEADERS | END_STREAM,
+                1,
+                &[0x00, 0x82, 0x1f, 0xff, 0x01, b'x'],
             ),
             Ends(&[COMPRESSION_ERROR]),
         ),

@@ -167,8 +167,20 @@ fn sigterm_finishes_what_runs_and_flushes_the_audit() {
 #[test]
 fn a_log_and_an_audit_that_nobody_reads_stop_nobody() {
     let (main, upstream) = (issuer(), Upstream::echo());
-    let gateway = Bearward::usual(&main, &upstream);
-    let (mut process, _folder) = Process::start(gateway.table("[log]\nlevel = \"trace\""));
+    // The library that speaks HTTP/2 to servers tells of every frame.
+    let server = Bearward::new()
+        .trusting("main", &main, "")
+        .upstream("orders", upstream.address, "")
+        .table("[routes.open]\npath = \"/orders/{*rest}\"\nupstream = \"orders\"\nauth = \"none\"")
+        .table("[listeners.h2]\naddress = \"127.0.0.1:0\"\nclear_text = true\nprotocols = [\"h2\"]")
+        .start();
+    let server_address = server.listener("h2").expect("an address");
+    let gateway = Bearward::new()
+        .trusting("main", &main, "")
+        .upstream("orders", server_address, "protocol = \"h2\"")
+        .table(crate::support::gateway::ORDERS)
+        .table("[log]\nlevel = \"trace\"");
+    let (mut process, _folder) = Process::start(gateway);
     let token = main.token_now().sign();
     let client = crate::support::Client::http2(process.public);
     let lost = async || {

@@ -21,7 +21,8 @@ use crate::forward::ForwardError;
 use crate::forward::pool::{Connection, Pool};
 use crate::forward::request::Framing;
 use crate::http::body::LimitedBody;
-use crate::http::http1::{Decoder, Room};
+use crate::http::http1::Decoder;
+use crate::http::room::Room;
 use crate::http::{Body, BodyError};
 
 /// What is read at once while a head is expected.

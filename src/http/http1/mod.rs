@@ -12,13 +12,12 @@ mod framing;
 mod outgoing;
 mod request;
 mod response;
-mod room;
+
 mod wire;
 
 pub(crate) use body::Http1Body;
 pub(crate) use connection::serve;
 pub(crate) use framing::{Decoder, Unframed};
-pub(crate) use room::Room;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
 use super::framing::Decoder;
-use crate::http::headers::has_option;
+use crate::http::headers::{digits, has_option};
 use crate::http::serve::MessageLimits;
 
 /// Fields of a head.
@@ -142,11 +142,11 @@ fn decoder(headers: &mut HeaderMap, version: Version) -> Result<(Decoder, bool),
         return Ok((Decoder::Done, false));
     };
     let first = first.clone();
-    let length = number(&first)?;
+    let length = digits(&first).ok_or(Malformed::Syntax)?;
     let mut repeated = false;
     for other in lengths {
         repeated = true;
-        if number(other)? != length {
+        if digits(other) != Some(length) {
             return Err(Malformed::Syntax);
         }
     }
@@ -157,16 +157,6 @@ fn decoder(headers: &mut HeaderMap, version: Version) -> Result<(Decoder, bool),
         0 => (Decoder::Done, false),
         length => (Decoder::Length(length), false),
     })
-}
-
-/// Digits alone (RFC 9110 section 8.6).
-fn number(value: &HeaderValue) -> Result<u64, Malformed> {
-    let digits = value.as_bytes();
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(Malformed::Syntax);
-    }
-    let number = value.to_str().ok().and_then(|text| text.parse().ok());
-    number.ok_or(Malformed::Syntax)
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
 //! Writing a response's head (RFC 9112 section 4) and delimiting its body (section 6.3).
 
-use std::cell::RefCell;
 use std::io::Write as _;
 
 use http::header::{self, HeaderMap};
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
 
-use crate::clock::{Clock as _, SystemClock};
-use crate::http::Body;
 use crate::http::headers::has_option;
+use crate::http::{Body, date};
 
 /// What of the request decides how its response is framed.
 #[derive(Clone, Debug)]
@@ -95,7 +93,7 @@ pub(super) fn write_head(out: &mut Vec<u8>, response: &Response<Body>, asked: &A
     }
     if !has_date {
         out.extend_from_slice(b"date: ");
-        write_date(out);
+        date::write(out);
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"\r\n");
@@ -153,21 +151,6 @@ fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 fn length_field(out: &mut Vec<u8>, length: u64) {
     // Writing to a vector does not fail.
     let _ = write!(out, "content-length: {length}\r\n");
-}
-
-/// Writes the time of the system, which is made to text once a second.
-fn write_date(out: &mut Vec<u8>) {
-    thread_local! {
-        static NOW: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
-    }
-    let now = SystemClock.now();
-    NOW.with_borrow_mut(|(second, text)| {
-        if *second != now.secs() || text.is_empty() {
-            *second = now.secs();
-            *text = now.http_date();
-        }
-        out.extend_from_slice(text.as_bytes());
-    });
 }
 
 #[cfg(test)]

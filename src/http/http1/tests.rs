@@ -339,8 +339,8 @@ async fn whoever_switches_gets_what_was_read_already() {
     let (sender, switched) = tokio::sync::oneshot::channel::<OnUpgrade>();
     let sender = std::sync::Mutex::new(Some(sender));
     let answer = move |request: Request<RequestBody>| {
-        let (mut parts, mut body) = request.into_parts();
-        let upgrade = OnUpgrade::of(&mut parts, &mut body).expect("an upgrade");
+        let mut body = request.into_body();
+        let upgrade = OnUpgrade::of(&mut body).expect("an upgrade");
         let sender = sender.lock().expect("whole").take().expect("asked once");
         assert!(sender.send(upgrade).is_ok());
         async {

@@ -12,9 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::body::Source;
 use super::framing::{Decoder, Unframed};
-use super::room::Room;
 use crate::http::BodyError;
 use crate::http::deadline::Timed;
+use crate::http::room::Room;
 use crate::http::serve::ProtocolError;
 
 /// What is read at once while a head is expected.

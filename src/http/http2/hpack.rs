@@ -1,0 +1,211 @@
+//! Reading header blocks (RFC 7541).
+//!
+//! A client's fields are of two kinds: those that it names by an index, which cost a clone of what lies in a
+//! table, and those that it writes out. A bearer token is most often of the second, since clients keep
+//! credentials out of the table (section 7.1.3), and the same in each request of a connection: the last one
+//! is kept as it was coded, so that what comes again is compared instead of decoded.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+
+use super::fields::{Field, Name, STATIC, Value};
+use super::huffman;
+
+/// The largest table (section 4.2), which is what a client may take for granted.
+const TABLE_BYTES_MAX: usize = 4096;
+/// The longest credentials that are kept as they were coded.
+const KEPT_BYTES_MAX: usize = 4096;
+
+/// A block is no HPACK: what follows on its connection cannot be read either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unreadable;
+
+/// The state of a connection's header blocks.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    /// The newest first.
+    table: VecDeque<Field>,
+    table_bytes: usize,
+    /// As the client has set it.
+    table_bytes_max: usize,
+    kept: Option<Kept>,
+}
+
+/// The last credentials that came outside the table.
+#[derive(Debug)]
+struct Kept {
+    coded: Bytes,
+    value: Value,
+    value_bytes: usize,
+}
+
+/// What is left of a block.
+struct Block<'a>(&'a [u8]);
+
+impl<'a> Block<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    /// An integer whose first byte has been read, with so many bits of it (section 5.1).
+    fn number(&mut self, first: u8, bits: u8) -> Result<usize, Unreadable> {
+        let max = (1 << bits) - 1;
+        let prefix = usize::from(first) & max;
+        if prefix < max {
+            return Ok(prefix);
+        }
+        let mut number = 0_usize;
+        // Four bytes: far more than any index or length that could be right.
+        for shift in [0, 7, 14, 21] {
+            let byte = self.byte().ok_or(Unreadable)?;
+            number |= usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number + max);
+            }
+        }
+        Err(Unreadable)
+    }
+
+    /// A string as it is coded, and whether by Huffman's code (section 5.2).
+    fn string(&mut self) -> Result<(&'a [u8], bool), Unreadable> {
+        let first = self.byte().ok_or(Unreadable)?;
+        let length = self.number(first, 7)?;
+        let (string, rest) = self.0.split_at_checked(length).ok_or(Unreadable)?;
+        self.0 = rest;
+        Ok((string, first & 0x80 != 0))
+    }
+}
+
+fn decoded((coded, is_huffman): (&[u8], bool)) -> Result<Bytes, Unreadable> {
+    Ok(if is_huffman {
+        Bytes::from(huffman::decode(coded).ok_or(Unreadable)?)
+    } else {
+        Bytes::copy_from_slice(coded)
+    })
+}
+
+impl Decoder {
+    pub(super) const fn new() -> Self {
+        Self {
+            table: VecDeque::new(),
+            table_bytes: 0,
+            table_bytes_max: TABLE_BYTES_MAX,
+            kept: None,
+        }
+    }
+
+    /// Reads a whole block, field by field.
+    ///
+    /// # Errors
+    /// It is none (section 4.3 of RFC 9113 makes that an error of the connection).
+    pub(super) fn read(
+        &mut self,
+        block: &[u8],
+        mut take: impl FnMut(Field),
+    ) -> Result<(), Unreadable> {
+        let mut block = Block(block);
+        let mut begun = false;
+        while let Some(first) = block.byte() {
+            match first {
+                // Indexed (section 6.1).
+                0x80.. => take(self.at(block.number(first, 7)?)?.clone()),
+                // With a place in the table (section 6.2.1).
+                0x40.. => {
+                    let name = self.name(block.number(first, 6)?, &mut block)?;
+                    let value = decoded(block.string()?)?;
+                    let bytes = value.len();
+                    let field = Field::new(name.clone(), Value::read(&name.0, value), bytes);
+                    self.add(field.clone());
+                    take(field);
+                }
+                // A new size of the table, before the first field only (sections 4.2 and 6.3).
+                0x20.. => {
+                    let bytes_max = block.number(first, 5)?;
+                    if begun || bytes_max > TABLE_BYTES_MAX {
+                        return Err(Unreadable);
+                    }
+                    self.table_bytes_max = bytes_max;
+                    self.shrink(bytes_max);
+                    continue;
+                }
+                // Without a place (sections 6.2.2 and 6.2.3).
+                _ => {
+                    let name = self.name(block.number(first, 4)?, &mut block)?;
+                    let string = block.string()?;
+                    take(self.passing(name, string)?);
+                }
+            }
+            begun = true;
+        }
+        Ok(())
+    }
+
+    /// The field with an index.
+    fn at(&self, index: usize) -> Result<&Field, Unreadable> {
+        let at = index.checked_sub(1).ok_or(Unreadable)?;
+        let of_static = STATIC.get(at);
+        let field = of_static.or_else(|| self.table.get(at - STATIC.len()));
+        field.ok_or(Unreadable)
+    }
+
+    /// The name of a literal, with its length.
+    fn name(&self, index: usize, block: &mut Block<'_>) -> Result<(Name, usize), Unreadable> {
+        if index == 0 {
+            return Ok(Field::name(&decoded(block.string()?)?));
+        }
+        let field = self.at(index)?;
+        Ok((field.name.clone(), field.name_bytes))
+    }
+
+    /// A field that has no place in the table.
+    fn passing(
+        &mut self,
+        name: (Name, usize),
+        (coded, is_huffman): (&[u8], bool),
+    ) -> Result<Field, Unreadable> {
+        let is_kept =
+            is_huffman && coded.len() <= KEPT_BYTES_MAX && name.0 == Name::Ordinary(AUTHORIZATION);
+        if is_kept
+            && let Some(kept) = &self.kept
+            // Other clients of a proxy before us may share this connection: none learns by time how much of
+            // its guess is right.
+            && aws_lc_rs::constant_time::verify_slices_are_equal(&kept.coded, coded).is_ok()
+        {
+            return Ok(Field::new(name, kept.value.clone(), kept.value_bytes));
+        }
+        let value = decoded((coded, is_huffman))?;
+        let value_bytes = value.len();
+        let value = Value::read(&name.0, value);
+        if is_kept {
+            self.kept = Some(Kept {
+                coded: Bytes::copy_from_slice(coded),
+                value: value.clone(),
+                value_bytes,
+            });
+        }
+        Ok(Field::new(name, value, value_bytes))
+    }
+
+    /// Puts a field into the table; one that is larger than all of it empties it (section 4.4).
+    fn add(&mut self, field: Field) {
+        let Some(room) = self.table_bytes_max.checked_sub(field.bytes) else {
+            return self.shrink(0);
+        };
+        self.shrink(room);
+        self.table_bytes += field.bytes;
+        self.table.push_front(field);
+    }
+
+    /// Leaves so many bytes of the table.
+    fn shrink(&mut self, bytes: usize) {
+        while self.table_bytes > bytes
+            && let Some(oldest) = self.table.pop_back()
+        {
+            self.table_bytes -= oldest.bytes;
+        }
+    }
+}

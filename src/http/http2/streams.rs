@@ -1,0 +1,157 @@
+//! The open streams of a connection, each in a place that outlives it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::queue::{Place, Queue};
+use super::stream::{Blocked, Stream};
+
+/// Places that a connection without streams keeps.
+const KEPT: usize = 4;
+
+/// Streams whose reset is remembered: what was on its way then is left out.
+const RECENT: usize = 64;
+
+/// The streams that were reset last.
+#[derive(Debug, Default)]
+pub(super) struct Recent(VecDeque<u32>);
+
+impl Recent {
+    pub(super) fn put(&mut self, id: u32) {
+        if self.0.len() == RECENT {
+            self.0.pop_front();
+        }
+        self.0.push_back(id);
+    }
+
+    pub(super) fn contains(&self, id: u32) -> bool {
+        self.0.contains(&id)
+    }
+}
+
+/// The open streams.
+pub(super) struct Streams<R> {
+    places: Vec<(Place, Option<Stream<R>>)>,
+    free: Vec<usize>,
+    /// Number and place of each, by number: clients count upwards.
+    open: Vec<(u32, usize)>,
+    queue: Arc<Queue>,
+    /// Places that have something to do, as the connection knows.
+    marked: Vec<usize>,
+}
+
+impl<R> Streams<R> {
+    pub(super) fn new() -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            open: Vec::new(),
+            queue: Arc::new(Queue::default()),
+            marked: Vec::new(),
+        }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub(super) const fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// A place for a stream.
+    pub(super) fn place(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            let place = self.places.len();
+            let waker = Place::new(place, Arc::clone(&self.queue));
+            self.places.push((waker, None));
+            place
+        })
+    }
+
+    /// Puts a stream into its place, where it is run as soon as may be.
+    pub(super) fn put(&mut self, place: usize, stream: Stream<R>) {
+        self.open.push((stream.id, place));
+        if let Some((_, free)) = self.places.get_mut(place) {
+            *free = Some(stream);
+        }
+        self.mark(place);
+    }
+
+    /// The place of a stream.
+    pub(super) fn find(&self, id: u32) -> Option<usize> {
+        let at = self.open.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.open.get(at).map(|(_, place)| *place)
+    }
+
+    /// What is in a place.
+    pub(super) fn at(&mut self, place: usize) -> Option<(&Place, &mut Stream<R>)> {
+        let (waker, stream) = self.places.get_mut(place)?;
+        Some((waker, stream.as_mut()?))
+    }
+
+    /// The waker of a place.
+    pub(super) fn waker(&self, place: usize) -> Option<&Place> {
+        self.places.get(place).map(|(waker, _)| waker)
+    }
+
+    /// Has the stream in a place run.
+    pub(super) fn mark(&mut self, place: usize) {
+        if let Some((waker, _)) = self.places.get(place)
+            && waker.mark()
+        {
+            self.marked.push(place);
+        }
+    }
+
+    /// Has those run that were kept from sending by this.
+    pub(super) fn unblock(&mut self, by: Blocked) {
+        for (place, (waker, stream)) in self.places.iter_mut().enumerate() {
+            let blocked = stream.as_ref().and_then(|stream| stream.blocked);
+            if blocked == Some(by) && waker.mark() {
+                self.marked.push(place);
+            }
+        }
+    }
+
+    /// Those that are to run.
+    pub(super) fn marked(&mut self) -> Vec<usize> {
+        self.queue.take(&mut self.marked);
+        std::mem::take(&mut self.marked)
+    }
+
+    /// Takes back the room of [`Self::marked`].
+    pub(super) fn ran(&mut self, mut places: Vec<usize>) {
+        places.clear();
+        places.append(&mut self.marked);
+        self.marked = places;
+    }
+
+    /// Whether the connection itself has marked some.
+    pub(super) const fn has_marked(&self) -> bool {
+        !self.marked.is_empty()
+    }
+
+    /// All streams.
+    pub(super) fn each(&mut self) -> impl Iterator<Item = &mut Stream<R>> {
+        let streams = self.places.iter_mut();
+        streams.filter_map(|(_, stream)| stream.as_mut())
+    }
+
+    /// Takes a stream out.
+    pub(super) fn remove(&mut self, place: usize) -> Option<Stream<R>> {
+        let (_, stream) = self.places.get_mut(place)?;
+        let stream = stream.take()?;
+        self.open.retain(|(id, _)| *id != stream.id);
+        self.free.push(place);
+        if self.open.is_empty() && self.places.len() > KEPT {
+            self.places.truncate(KEPT);
+            self.free = (0..KEPT).collect();
+        }
+        Some(stream)
+    }
+}
