@@ -89,9 +89,6 @@ where
     /// Takes a stream out; what it has not taken of its body is nobody's any more.
     pub(super) fn remove(&mut self, place: usize) {
         if let Some(stream) = self.streams.remove(place) {
-            if let Some(receiving) = &stream.receiving {
-                receiving.broken();
-            }
             self.taken += stream.held;
         }
     }

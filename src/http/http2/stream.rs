@@ -179,6 +179,15 @@ impl<R: Future<Output = Response<Body>>> Stream<R> {
     }
 }
 
+impl<R> Drop for Stream<R> {
+    fn drop(&mut self) {
+        // Whoever still reads the body may do so in a task of its own.
+        if let Some(receiving) = &self.receiving {
+            receiving.broken();
+        }
+    }
+}
+
 enum Sent {
     Blocked(Blocked),
     Step(Step),

@@ -251,6 +251,33 @@ async fn a_connection_that_is_to_end_serves_what_has_begun() {
     assert_eq!(serving.await.expect("no panic"), Ok(()));
 }
 
+#[tokio::test]
+async fn whoever_reads_a_body_apart_learns_that_its_client_has_gone() {
+    let (ours, mut client) = duplex(1 << 20);
+    let timed = Timed::new(ours, WAITS, true, Arc::new(Activity::default()));
+    let (report, mut reports) = tokio::sync::mpsc::unbounded_channel();
+    let answer = move |request: Request<RequestBody>| {
+        let report = report.clone();
+        tokio::spawn(async move {
+            let body = request.into_body().collect().await;
+            let _ = report.send(body.map(|body| body.to_bytes()));
+        });
+        async { Response::new(Body::Empty) }
+    };
+    let serving = tokio::spawn(serve(timed, LIMITS, answer, std::future::pending()));
+    client.write_all(PREFACE).await.expect("room");
+    let begun = framed(frame::HEADERS, frame::END_HEADERS, 1, POST);
+    client.write_all(&begun).await.expect("room");
+    until(&mut client, frame::HEADERS).await;
+    drop(client);
+    let report = reports.recv().await.expect("a report");
+    assert_eq!(report, Err(crate::http::BodyError::Broken));
+    assert_eq!(
+        serving.await.expect("no panic"),
+        Err(ProtocolError::Disconnect)
+    );
+}
+
 #[test]
 fn any_header_block_is_read_or_refused() {
     crate::fuzz::target("hpack", |input| {
