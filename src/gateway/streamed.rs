@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use super::lifetime::StreamKind;
 use super::record::Recorder;
 use crate::authenticate::{Ended, Life};
 use crate::http::deadline::{InFlight, LazyTimer};
+use crate::http::waiting::Waiting;
 use crate::http::{Body, BodyError};
 use crate::observe::exchange::StreamEnd;
 use crate::reject::grpc;
@@ -28,8 +29,6 @@ pub(super) struct Streamed {
     kind: StreamKind,
     /// No length was promised.
     endless: bool,
-    /// An error that waits its turn.
-    failed: Option<BodyError>,
     /// The caller's, where there is one and the stream ends with it.
     life: Option<Life>,
     /// Who waits for its end.
@@ -50,7 +49,7 @@ struct Shared(Mutex<State>);
 struct State {
     body: Body,
     /// Of who waits for the next frame.
-    waker: Option<Waker>,
+    waiting: Waiting,
     /// Since when a part lies with the client, which has not asked for the next.
     given_since: Option<Instant>,
     over: Option<Over>,
@@ -78,7 +77,7 @@ impl Shared {
             Over::Token(_) => None,
         };
         state.over = Some(over);
-        let waker = state.waker.take();
+        let waker = state.waiting.take();
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -112,13 +111,12 @@ impl Streamed {
             endless: body.size_hint().exact().is_none(),
             shared: Arc::new(Shared(Mutex::new(State {
                 body,
-                waker: None,
+                waiting: Waiting::default(),
                 given_since: None,
                 over: None,
                 in_flight: recorder.take_in_flight(),
             }))),
             kind,
-            failed: None,
             life,
             watch: None,
             send_max,
@@ -215,9 +213,6 @@ impl HttpBody for Streamed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(error) = self.failed.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
         let Self { shared, life, .. } = &mut *self;
         let mut state = shared.state();
         let over = state.over.take();
@@ -228,10 +223,7 @@ impl HttpBody for Streamed {
         }
         let mut poll = Pin::new(&mut state.body).poll_frame(context);
         if poll.is_pending() {
-            match &mut state.waker {
-                Some(waker) => waker.clone_from(context.waker()),
-                none => *none = Some(context.waker().clone()),
-            }
+            state.waiting.register(context);
         }
         let goes_on = !state.body.is_end_stream();
         state.given_since = (goes_on && poll.is_ready()).then(Instant::now);
@@ -247,18 +239,13 @@ impl HttpBody for Streamed {
         }
         if let Poll::Ready(Some(Err(error))) = poll {
             self.recorder.exchange.cause = Some(error.to_string());
-            // HTTP/2's side drops what it has not written yet when a body fails. One turn later it has
-            // written it, and the client gets as much as there was before the connection breaks.
-            self.failed = Some(error);
-            context.waker().wake_by_ref();
-            return Poll::Pending;
         }
         poll
     }
 
     fn is_end_stream(&self) -> bool {
         let state = self.shared.state();
-        state.over.is_none() && self.failed.is_none() && state.body.is_end_stream()
+        state.over.is_none() && state.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

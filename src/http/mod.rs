@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod cors;
 mod date;
 pub(crate) mod deadline;
+mod expect;
 pub(crate) mod form;
 pub(crate) mod headers;
 pub(crate) mod host;
@@ -16,5 +17,6 @@ pub(crate) mod room;
 pub(crate) mod serve;
 pub(crate) mod target;
 pub(crate) mod upgrade;
+pub(crate) mod waiting;
 
 pub(crate) use body::{Body, BodyError};

@@ -10,24 +10,32 @@ const MOST: usize = 128 * 1024;
 
 /// The room for a body's next bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room(usize);
+pub(crate) struct Room {
+    next: usize,
+    most: usize,
+}
 
 impl Room {
     pub(crate) const fn new() -> Self {
-        Self(LEAST)
+        Self::up_to(MOST)
+    }
+
+    /// Never more than this.
+    pub(crate) const fn up_to(most: usize) -> Self {
+        Self { next: LEAST, most }
     }
 
     /// Bytes that there should be room for.
     pub(crate) const fn next(self) -> usize {
-        self.0
+        self.next
     }
 
     /// So many bytes came in one read.
     pub(crate) fn took(&mut self, bytes: usize) {
-        if bytes >= self.0 / 2 {
-            self.0 = (self.0 * 2).min(MOST);
-        } else if bytes < self.0 / 8 {
-            self.0 = (self.0 / 2).max(LEAST);
+        if bytes >= self.next / 2 {
+            self.next = (self.next * 2).min(self.most);
+        } else if bytes < self.next / 8 {
+            self.next = (self.next / 2).max(LEAST);
         }
     }
 }

@@ -49,7 +49,9 @@ async fn outcome(address: SocketAddr, bytes: &[u8], end: End) -> Result<(), Stri
                         "400" => 0x8c,
                         _ => 0,
                     };
-                    next.payload.first() == Some(&index)
+                    // Behind what the first block says of the table.
+                    let block = next.payload.strip_prefix(&[0x20]).unwrap_or(&next.payload);
+                    block.first() == Some(&index)
                         || next.payload.windows(3).any(|it| it == status.as_bytes())
                 }
                 (PING, Pong) => next.flags == ACK,

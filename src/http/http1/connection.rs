@@ -17,10 +17,11 @@ use super::framing::Decoder;
 use super::outgoing::Outgoing;
 use super::request::{self, Head, Malformed};
 use super::response::{self, Asked, Framing};
-use super::wire::{Shared, Waits, Wire, lock};
+use super::wire::{Shared, Wire, lock};
 use crate::http::Body;
 use crate::http::body::RequestBody;
 use crate::http::deadline::Timed;
+use crate::http::expect::Waits;
 use crate::http::serve::{Farewell, MessageLimits, ProtocolError};
 use crate::http::upgrade::Rewound;
 
@@ -189,11 +190,7 @@ where
             let mut wire = lock(&self.wire);
             wire.decoder = head.decoder;
             wire.lent = true;
-            wire.waits = if head.expects_continue {
-                Waits::Yes
-            } else {
-                Waits::No
-            };
+            wire.waits = Waits::new(head.expects_continue);
             RequestBody::Http1(Http1Body::new(Arc::clone(&self.wire) as _, length))
         };
         let mut request = Request::new(body);
@@ -224,8 +221,7 @@ where
         self.look(context);
         let mut wire = lock(&self.wire);
         wire.watch(context)?;
-        if wire.waits == Waits::Wanted {
-            wire.waits = Waits::No;
+        if wire.waits.is_due() {
             self.outgoing.head.extend_from_slice(CONTINUE);
         }
         drop(wire);
@@ -323,7 +319,7 @@ where
         poll_fn(|context| {
             let mut wire = lock(&self.wire);
             if wire.lent {
-                wire.tell(context);
+                wire.task.register(context);
                 return Poll::Pending;
             }
             Poll::Ready(wire.decoder == Decoder::Done)

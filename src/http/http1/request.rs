@@ -7,6 +7,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
 use super::framing::Decoder;
+use crate::http::expect;
 use crate::http::headers::{digits, has_option};
 use crate::http::serve::MessageLimits;
 
@@ -110,9 +111,8 @@ pub(super) fn read(incoming: &mut BytesMut, head_max: usize) -> Result<Option<He
     let closes = has_option(&headers, header::CONNECTION, "close");
     let keeps =
         version == Version::HTTP_11 || has_option(&headers, header::CONNECTION, "keep-alive");
-    let expects_continue = version == Version::HTTP_11
-        && decoder != Decoder::Done
-        && has_option(&headers, header::EXPECT, "100-continue");
+    let expects_continue =
+        version == Version::HTTP_11 && decoder != Decoder::Done && expect::is_asked(&headers);
     Ok(Some(Head {
         method,
         uri,

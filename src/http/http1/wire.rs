@@ -4,7 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
@@ -14,8 +14,10 @@ use super::body::Source;
 use super::framing::{Decoder, Unframed};
 use crate::http::BodyError;
 use crate::http::deadline::Timed;
+use crate::http::expect::Waits;
 use crate::http::room::Room;
 use crate::http::serve::ProtocolError;
+use crate::http::waiting::Waiting;
 
 /// What is read at once while a head is expected.
 const HEAD_READ: usize = 8 * 1024;
@@ -34,16 +36,7 @@ pub(super) struct Wire<S> {
     /// A body reads from here.
     pub(super) lent: bool,
     /// Who is told when it does not any more.
-    pub(super) task: Option<Waker>,
-}
-
-/// Whether the client waits for `100 Continue`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waits {
-    No,
-    Yes,
-    /// And somebody wants its body.
-    Wanted,
+    pub(super) task: Waiting,
 }
 
 pub(super) type Shared<S> = Mutex<Wire<S>>;
@@ -61,7 +54,7 @@ impl<S> Wire<S> {
             room: Room::new(),
             waits: Waits::No,
             lent: false,
-            task: None,
+            task: Waiting::default(),
         }
     }
 }
@@ -90,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// While a response is awaited: the client may leave, or wait for a word.
     pub(super) fn watch(&mut self, context: &mut Context<'_>) -> Result<(), ProtocolError> {
         if self.lent {
-            self.tell(context);
+            self.task.register(context);
             return Ok(());
         }
         if !self.incoming.is_empty() {
@@ -106,19 +99,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Whether there is more of a body, and nobody reads it.
     pub(super) fn is_left(&self) -> bool {
         !self.lent && self.decoder != Decoder::Done
-    }
-
-    pub(super) fn tell(&mut self, context: &Context<'_>) {
-        match &mut self.task {
-            Some(task) => task.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
-        }
-    }
-
-    fn wake(&self) {
-        if let Some(task) = &self.task {
-            task.wake_by_ref();
-        }
     }
 }
 
@@ -139,9 +119,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Shared<S> {
                 Ok(None) => {}
                 Err(Unframed) => return broken,
             }
-            if wire.waits == Waits::Yes {
-                wire.waits = Waits::Wanted;
-                wire.wake();
+            if wire.waits.want() {
+                wire.task.wake();
             }
             match ready!(wire.poll_body(context)) {
                 Ok(count) if count > 0 => {}
@@ -153,6 +132,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for Shared<S> {
     fn give_back(&self) {
         let mut wire = lock(self);
         wire.lent = false;
-        wire.wake();
+        wire.task.wake();
     }
 }

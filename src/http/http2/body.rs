@@ -12,13 +12,13 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::frame::Code;
 use crate::http::BodyError;
+use crate::http::expect::Waits;
+use crate::http::waiting::Waiting;
 
 /// What a client may send of one body before it is taken. All bodies of a connection have as much together.
 pub(super) const WINDOW: u32 = 1024 * 1024;
 /// So much is taken before a client is told.
 const TOLD_FROM: usize = WINDOW as usize / 8;
-/// Parts that are smaller are put together: each would keep all that was read with it.
-const SMALL: usize = 4 * 1024;
 
 /// A body as its connection fills it.
 #[derive(Debug)]
@@ -40,12 +40,10 @@ struct State {
     /// Of those, what the connection has not counted yet.
     uncounted: usize,
     /// The client waits for a word before it sends anything.
-    waits: bool,
-    /// Somebody wants it.
-    is_wanted: bool,
-    /// Nobody does any more.
+    waits: Waits,
+    /// Nobody wants it any more.
     is_dropped: bool,
-    reader: Option<Waker>,
+    reader: Waiting,
 }
 
 /// What a connection is to do about a body.
@@ -72,10 +70,9 @@ impl Receiving {
             window: WINDOW as usize,
             taken: 0,
             uncounted: 0,
-            waits: expects_continue,
-            is_wanted: false,
+            waits: Waits::new(expects_continue),
             is_dropped: false,
-            reader: None,
+            reader: Waiting::default(),
         }))
     }
 
@@ -83,11 +80,17 @@ impl Receiving {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the payload of a DATA frame, which came with so much padding; whether that makes something due.
+    /// Takes the payload of a DATA frame, which came with so much padding; whether that makes something due. A
+    /// small one is put together with others: it would keep all that was read with it.
     ///
     /// # Errors
     /// It is more than may come, or not as much as was promised.
-    pub(super) fn data(&self, data: Bytes, padding: usize, ends: bool) -> Result<bool, Code> {
+    pub(super) fn data(
+        &self,
+        (data, is_small): (Bytes, bool),
+        padding: usize,
+        ends: bool,
+    ) -> Result<bool, Code> {
         let mut state = self.lock();
         let window = state.window.checked_sub(data.len() + padding);
         state.window = window.ok_or(Code::FLOW_CONTROL_ERROR)?;
@@ -99,7 +102,7 @@ impl Receiving {
         state.uncounted += padding;
         if state.is_dropped {
             state.uncounted += data.len();
-        } else if data.len() < SMALL {
+        } else if is_small {
             state.small.extend_from_slice(&data);
         } else {
             if !state.small.is_empty() {
@@ -111,7 +114,7 @@ impl Receiving {
         if ends {
             state.end()?;
         }
-        state.wake();
+        state.reader.wake();
         Ok(padding > 0 || state.is_dropped)
     }
 
@@ -123,7 +126,7 @@ impl Receiving {
         let mut state = self.lock();
         state.trailers = (!trailers.is_empty()).then_some(trailers);
         state.end()?;
-        state.wake();
+        state.reader.wake();
         Ok(())
     }
 
@@ -132,7 +135,7 @@ impl Receiving {
         let mut state = self.lock();
         if state.end.is_none() {
             state.end = Some(Err(BodyError::Broken));
-            state.wake();
+            state.reader.wake();
         }
     }
 
@@ -142,10 +145,9 @@ impl Receiving {
         let mut due = Due {
             taken: std::mem::take(&mut state.uncounted),
             is_dropped: state.is_dropped,
-            goes_on: state.waits && state.is_wanted,
+            goes_on: state.waits.is_due(),
             more: None,
         };
-        state.waits &= !due.goes_on;
         if state.end.is_none() && !state.is_dropped && state.taken >= TOLD_FROM {
             let more = std::mem::take(&mut state.taken);
             state.window += more;
@@ -162,12 +164,6 @@ impl State {
         }
         self.end = Some(Ok(()));
         Ok(())
-    }
-
-    fn wake(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
     }
 
     fn next(&mut self) -> Option<Bytes> {
@@ -218,8 +214,7 @@ impl Body for Http2Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut state = self.receiving.lock();
-        let is_due = state.waits && !state.is_wanted;
-        state.is_wanted = true;
+        let is_due = state.waits.want();
         let frame = if let Some(data) = state.next() {
             Some(Ok(Frame::data(data)))
         } else {
@@ -227,10 +222,7 @@ impl Body for Http2Body {
                 Some(Ok(())) => state.trailers.take().map(|it| Ok(Frame::trailers(it))),
                 Some(Err(error)) => Some(Err(error)),
                 None => {
-                    match &mut state.reader {
-                        Some(reader) => reader.clone_from(context.waker()),
-                        none => *none = Some(context.waker().clone()),
-                    }
+                    state.reader.register(context);
                     drop(state);
                     if is_due {
                         self.stream.wake_by_ref();

@@ -13,6 +13,8 @@ const IDLE_TIME: Duration = Duration::from_secs(1);
 /// Streams that end before their response begins, beyond those that are answered: each may have cost a
 /// signature check and a request to the upstream (CVE-2023-44487, CVE-2025-8671).
 const RESETS_MAX: u32 = 200;
+/// So many of them are forgotten each second: a connection that lives long has some that it could not help.
+const RESETS_FORGOTTEN: u32 = 10;
 
 const SPENT: Broken = Broken::Connection(Code::ENHANCE_YOUR_CALM);
 
@@ -22,6 +24,8 @@ pub(super) struct Budget {
     idle_frames: u32,
     since: Option<Instant>,
     resets: u32,
+    /// Up to when they have been forgotten.
+    forgotten: Option<Instant>,
 }
 
 impl Budget {
@@ -48,6 +52,16 @@ impl Budget {
 
     /// A stream was reset before its response began, by whichever side.
     pub(super) fn reset(&mut self) -> Result<(), Broken> {
+        let now = Instant::now();
+        let since = *self.forgotten.get_or_insert(now);
+        let seconds = now.duration_since(since).as_secs();
+        if seconds > 0 {
+            let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+            self.resets = self
+                .resets
+                .saturating_sub(seconds.saturating_mul(RESETS_FORGOTTEN));
+            self.forgotten = Some(now);
+        }
         self.resets += 1;
         if self.resets > RESETS_MAX {
             return Err(SPENT);

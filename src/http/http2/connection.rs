@@ -15,7 +15,6 @@ use super::frame::{self, Broken, Code};
 use super::hpack::Decoder;
 use super::outgoing::Outgoing;
 use super::receive::Block;
-use super::stream::Blocked;
 use super::streams::{Recent, Streams};
 use crate::http::Body;
 use crate::http::body::RequestBody;
@@ -25,10 +24,15 @@ use crate::http::serve::{Farewell, MessageLimits, ProtocolError};
 
 /// What a window is until somebody says otherwise (RFC 9113 section 6.9.2).
 const WINDOW_FIRST: u32 = 65_535;
+/// What is read at once: more would be kept whole by each part of a body that is not taken.
+const READ_MAX: usize = 64 * 1024;
 /// How often a connection goes on before it is another's turn.
 const ROUNDS: usize = 8;
-/// How long a connection that was broken is read on, so that its client gets to read why.
-const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long a connection is read on after our last words: closed at once, the system would answer whatever
+/// still comes with a reset, and the client might lose the end of a response.
+const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
+/// The same where it was the client that broke it.
+const LINGER_BROKEN_MAX: Duration = Duration::from_secs(2);
 /// And how much.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 /// What our PING says: its answer comes when the client has seen that no more streams are to come.
@@ -58,6 +62,8 @@ pub(super) struct Connection<'a, S, F, R, D> {
     stream: Timed<S>,
     /// What was read and not yet taken.
     pub(super) incoming: BytesMut,
+    /// What was read lies in so many bytes; who keeps a part of it keeps them all.
+    pub(super) incoming_bytes: usize,
     room: Room,
     pub(super) outgoing: Outgoing,
     pub(super) limits: MessageLimits,
@@ -69,6 +75,8 @@ pub(super) struct Connection<'a, S, F, R, D> {
     /// What the client takes on the whole connection, and on each new stream.
     pub(super) window: i64,
     pub(super) window_first: i64,
+    /// It takes more than when the streams last ran.
+    pub(super) is_wider: bool,
     /// What the client may send on the whole connection.
     pub(super) room_left: usize,
     /// Of what it has sent, what was taken and not told.
@@ -83,8 +91,8 @@ pub(super) struct Connection<'a, S, F, R, D> {
     /// The client opens no more streams.
     pub(super) client_leaves: bool,
     pub(super) leaving: Leaving,
-    drained: Pin<&'a mut D>,
-    is_drained: bool,
+    /// None once it is done.
+    drained: Option<Pin<&'a mut D>>,
     /// The client has ended, or been silent for too long.
     is_ended: bool,
     broken: bool,
@@ -105,10 +113,12 @@ where
     F: Fn(Request<RequestBody>) -> R,
     R: Future<Output = Response<Body>>,
 {
+    let mut drained = pin!(drained);
     let mut connection = Connection {
         stream,
         incoming: BytesMut::new(),
-        room: Room::new(),
+        incoming_bytes: 0,
+        room: Room::up_to(READ_MAX),
         outgoing: Outgoing::default(),
         limits,
         answer,
@@ -117,6 +127,7 @@ where
         streams: Streams::new(),
         window: i64::from(WINDOW_FIRST),
         window_first: i64::from(WINDOW_FIRST),
+        is_wider: false,
         room_left: WINDOW as usize,
         taken: 0,
         budget: Budget::default(),
@@ -126,8 +137,7 @@ where
         has_settings: false,
         client_leaves: false,
         leaving: Leaving::No,
-        drained: pin!(drained),
-        is_drained: false,
+        drained: Some(drained.as_mut()),
         is_ended: false,
         broken: false,
     };
@@ -163,13 +173,13 @@ where
 
     /// Goes on until there is nothing to do but wait.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
+        if let Some(Farewell::AtOnce) = self.look(context) {
+            return Poll::Ready(Ended {
+                error: None,
+                lingers: false,
+            });
+        }
         for _ in 0..ROUNDS {
-            if let Some(Farewell::AtOnce) = self.look(context) {
-                return Poll::Ready(Ended {
-                    error: None,
-                    lingers: false,
-                });
-            }
             let was_full = self.outgoing.is_full();
             let received = match self.poll_receive(context) {
                 Poll::Ready(Ok(())) => true,
@@ -183,7 +193,7 @@ where
                 .poll_write(Pin::new(&mut self.stream), context);
             let has_room = was_full && written.is_ready();
             if written.is_ready() {
-                self.streams.unblock(Blocked::Room);
+                self.streams.unblock_room();
             }
             if let Some(ended) = self.ended(written) {
                 return Poll::Ready(ended);
@@ -200,14 +210,12 @@ where
 
     /// Looks whether the connection is to end.
     fn look(&mut self, context: &mut Context<'_>) -> Option<Farewell> {
-        if self.is_drained {
-            return None;
-        }
-        let Poll::Ready(farewell) = self.drained.as_mut().poll(context) else {
+        let Poll::Ready(farewell) = self.drained.as_mut()?.as_mut().poll(context) else {
             return None;
         };
-        self.is_drained = true;
-        if !self.broken {
+        self.drained = None;
+        // The number of the last stream only ever goes down (section 6.8).
+        if !self.broken && self.leaving == Leaving::No {
             self.leaving = Leaving::Announced;
             let out = &mut self.outgoing.frames;
             frame::write_goaway(out, STREAM_MAX, Code::NO_ERROR);
@@ -223,6 +231,7 @@ where
         }
         if self.incoming.capacity() - self.incoming.len() < self.room.next() / 2 {
             self.incoming.reserve(self.room.next());
+            self.incoming_bytes = self.incoming.capacity();
         }
         let read = self.stream.read_buf(&mut self.incoming);
         // The future holds no state: one poll of it is one read into the spare capacity.
@@ -249,6 +258,9 @@ where
             }
         }
         self.incoming = incoming;
+        if std::mem::take(&mut self.is_wider) {
+            self.streams.unblock_window();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -302,13 +314,17 @@ where
     async fn end(&mut self, was_broken: bool) {
         let over = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context));
         let _ = over.await;
-        if was_broken {
-            let _ = tokio::time::timeout(LINGER_TIME_MAX, self.linger()).await;
+        if !self.is_ended {
+            let time_max = if was_broken {
+                LINGER_BROKEN_MAX
+            } else {
+                LINGER_TIME_MAX
+            };
+            let _ = tokio::time::timeout(time_max, self.linger()).await;
         }
     }
 
-    /// Reads and drops what a client still sends: closed at once, the system would reset the connection, and
-    /// the client might lose our last words.
+    /// Reads and drops what a client still sends.
     async fn linger(&mut self) {
         let mut bytes = 0;
         while bytes < LINGER_BYTES_MAX {

@@ -32,13 +32,9 @@ where
             // Of the open streams too, below zero if need be (section 6.9.2).
             let by = i64::from(window) - self.window_first;
             self.window_first += by;
-            for stream in self.streams.each() {
-                stream.window += by;
-                if stream.window > i64::from(WINDOW_MAX) {
-                    return connection(Code::FLOW_CONTROL_ERROR);
-                }
+            if self.streams.widen(by) {
+                return connection(Code::FLOW_CONTROL_ERROR);
             }
-            self.streams.unblock(Blocked::Window);
         }
         frame::write_settings_ack(&mut self.outgoing.frames);
         Ok(())
@@ -67,7 +63,7 @@ where
                 (0, _) => connection(Code::PROTOCOL_ERROR),
                 (_, true) => connection(Code::FLOW_CONTROL_ERROR),
                 _ => {
-                    self.streams.unblock(Blocked::Window);
+                    self.is_wider = true;
                     Ok(())
                 }
             };
@@ -82,9 +78,9 @@ where
         let Some((_, stream)) = self.streams.at(place) else {
             return Ok(());
         };
-        stream.window += by;
-        let is_blocked = stream.blocked == Some(Blocked::Window);
-        match (by, stream.window > i64::from(WINDOW_MAX)) {
+        let is_too_much = stream.widen(by);
+        let is_blocked = stream.blocked == Some(Blocked::Stream);
+        match (by, is_too_much) {
             (0, _) => Err(Broken::Stream(head.stream, Code::PROTOCOL_ERROR)),
             (_, true) => Err(Broken::Stream(head.stream, Code::FLOW_CONTROL_ERROR)),
             _ if is_blocked => {

@@ -1,7 +1,8 @@
 //! Writing header blocks (RFC 7541) in HEADERS and CONTINUATION frames.
 //!
 //! Without a table of our own: what one would save a client in bytes, it would cost each connection in memory
-//! and each response in look-ups. Names that are often met are written by their index.
+//! and each response in look-ups. The first block says so, which a client that has made its table smaller
+//! demands (section 4.2). Names that are often met are written by their index.
 
 use std::io::Write as _;
 
@@ -10,21 +11,26 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::fields::index;
 use super::frame::{self, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, PAYLOAD_MAX};
+use super::outgoing::Outgoing;
 use crate::http::date;
 
 const INDEXED: u8 = 0x80;
 /// Without a place in the table (section 6.2.2), with four bits for the index of the name.
 const LITERAL: u8 = 0x00;
 
+/// A table without any room (section 6.3).
+const NO_TABLE: u8 = 0x20;
+
 /// Writes the head of a response; `length`: of its body, where that is known and not told yet.
 pub(super) fn write_response(
-    out: &mut Vec<u8>,
+    outgoing: &mut Outgoing,
     stream: u32,
     status: StatusCode,
     headers: &HeaderMap,
     (length, ends): (Option<u64>, bool),
 ) {
-    let from = begin(out);
+    let from = begin(outgoing);
+    let out = &mut outgoing.frames;
     write_status(out, status);
     let mut has_date = false;
     for (name, value) in headers {
@@ -52,15 +58,17 @@ pub(super) fn write_response(
 }
 
 /// Writes `100 Continue`.
-pub(super) fn write_continue(out: &mut Vec<u8>, stream: u32) {
-    let from = begin(out);
+pub(super) fn write_continue(outgoing: &mut Outgoing, stream: u32) {
+    let from = begin(outgoing);
+    let out = &mut outgoing.frames;
     write_status(out, StatusCode::CONTINUE);
     finish(out, from, stream, false);
 }
 
 /// Writes the trailers of a response, which end it.
-pub(super) fn write_trailers(out: &mut Vec<u8>, stream: u32, trailers: &HeaderMap) {
-    let from = begin(out);
+pub(super) fn write_trailers(outgoing: &mut Outgoing, stream: u32, trailers: &HeaderMap) {
+    let from = begin(outgoing);
+    let out = &mut outgoing.frames;
     for (name, value) in trailers {
         if !is_of_connection(name) {
             field(out, name, value.as_bytes());
@@ -78,9 +86,14 @@ fn is_of_connection(name: &HeaderName) -> bool {
 }
 
 /// Leaves room for the head of a frame; where that is.
-fn begin(out: &mut Vec<u8>) -> usize {
+fn begin(outgoing: &mut Outgoing) -> usize {
+    let out = &mut outgoing.frames;
     let from = out.len();
     out.extend_from_slice(&[0; frame::HEAD_BYTES]);
+    if !outgoing.has_said_no_table {
+        outgoing.has_said_no_table = true;
+        out.push(NO_TABLE);
+    }
     from
 }
 
@@ -208,9 +221,10 @@ mod tests {
         headers.insert("keep-alive", HeaderValue::from_static("5"));
         for status in 100..600 {
             let status = StatusCode::from_u16(status).expect("a status");
-            let mut out = b"before".to_vec();
+            let mut out = Outgoing::default();
+            out.frames.extend_from_slice(b"before");
             write_response(&mut out, 7, status, &headers, (Some(1234), false));
-            let (heads, fields) = read(&out[6..]);
+            let (heads, fields) = read(&out.frames[6..]);
             let [head] = heads[..] else {
                 panic!("{heads:?}");
             };
@@ -238,9 +252,9 @@ mod tests {
             let long = "x".repeat(length);
             let mut trailers = HeaderMap::new();
             trailers.insert("x-long", HeaderValue::from_str(&long).expect("a value"));
-            let mut out = Vec::new();
+            let mut out = Outgoing::default();
             write_trailers(&mut out, 1, &trailers);
-            let (heads, fields) = read(&out);
+            let (heads, fields) = read(&out.frames);
             assert_eq!(value(&fields, "x-long"), Some(long));
             let first = heads.first().expect("a frame");
             assert!(first.kind == HEADERS && first.has(END_STREAM));
@@ -249,6 +263,20 @@ mod tests {
             assert!(others.iter().all(|head| !head.has(END_HEADERS)));
             assert!(heads[1..].iter().all(|head| head.kind == CONTINUATION));
             assert!(heads.iter().all(|head| head.length <= PAYLOAD_MAX));
+        }
+    }
+
+    #[test]
+    fn the_first_block_says_that_there_is_no_table() {
+        let mut out = Outgoing::default();
+        for n in 0..3 {
+            let from = out.frames.len() + frame::HEAD_BYTES;
+            write_continue(&mut out, 1);
+            let says = out.frames[from] == NO_TABLE;
+            assert_eq!(says, n == 0);
+            // Also where the room is given back meanwhile.
+            out.frames.clear();
+            out.rest();
         }
     }
 }

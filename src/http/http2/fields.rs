@@ -51,14 +51,29 @@ impl Value {
     pub(super) fn read(name: &Name, value: Bytes) -> Self {
         match name {
             Name::Pseudo(_) => Self::Pseudo(value),
-            // White space at its ends is malformed too (section 8.2.1). It is let through: `Bearer ` without a
-            // token behind it is a mistake that gets an answer which says so.
             Name::Ordinary(_) => {
-                HeaderValue::from_maybe_shared(value).map_or(Self::Malformed, Self::Ordinary)
+                let value = HeaderValue::from_maybe_shared(trimmed(value));
+                value.map_or(Self::Malformed, Self::Ordinary)
             }
             Name::Malformed => Self::Malformed,
         }
     }
+}
+
+/// A value without the white space at its ends, which it must not have (RFC 9113 section 8.2.1): HTTP/1.1, and so
+/// the next hop, reads it without. It is not refused: `Bearer ` without a token behind it is a mistake that is to
+/// get an answer which says so.
+fn trimmed(value: Bytes) -> Bytes {
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let begin = value.iter().position(is_text).unwrap_or(value.len());
+    let end = value
+        .iter()
+        .rposition(is_text)
+        .map_or(begin, |last| last + 1);
+    if end - begin == value.len() {
+        return value;
+    }
+    value.slice(begin..end)
 }
 
 /// A field of a header block.
@@ -217,5 +232,24 @@ mod tests {
             }
         }
         assert_eq!(known, 25);
+    }
+
+    #[test]
+    fn a_value_has_no_white_space_at_its_ends() {
+        let (name, _) = Field::name(b"x");
+        for (text, due) in [
+            ("a b", Some("a b")),
+            (" \ta b\t ", Some("a b")),
+            (" ", Some("")),
+            ("", Some("")),
+            ("a\r", None),
+            ("\na", None),
+        ] {
+            let value = Value::read(&name, Bytes::from_static(text.as_bytes()));
+            let due = due.map_or(Value::Malformed, |due| {
+                Value::Ordinary(HeaderValue::from_static(due))
+            });
+            assert_eq!(value, due, "{text:?}");
+        }
     }
 }

@@ -209,3 +209,142 @@ impl Decoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex"))
+            .collect()
+    }
+
+    /// The fields of a block as text.
+    fn read(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<String>, Unreadable> {
+        let mut fields = Vec::new();
+        decoder.read(block, |field| {
+            let name = match field.name {
+                Name::Pseudo(pseudo) => format!(":{pseudo:?}").to_lowercase(),
+                Name::Ordinary(name) => name.to_string(),
+                Name::Malformed => "malformed".to_owned(),
+            };
+            let value = match field.value {
+                Value::Pseudo(value) => String::from_utf8_lossy(&value).into_owned(),
+                Value::Ordinary(value) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                Value::Malformed => "malformed".to_owned(),
+            };
+            fields.push(format!("{name}: {value}"));
+        })?;
+        Ok(fields)
+    }
+
+    #[test]
+    fn reads_the_requests_of_the_rfc() {
+        let first = [
+            ":method: GET",
+            ":scheme: http",
+            ":path: /",
+            ":authority: www.example.com",
+        ];
+        let third = [
+            ":method: GET",
+            ":scheme: https",
+            ":path: /index.html",
+            ":authority: www.example.com",
+            "custom-key: custom-value",
+        ];
+        let second = [&first[..], &["cache-control: no-cache"]].concat();
+        // Appendix C.3, and C.4 with Huffman's code.
+        for blocks in [
+            [
+                "828684410f7777772e6578616d706c652e636f6d",
+                "828684be58086e6f2d6361636865",
+                "828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565",
+            ],
+            [
+                "828684418cf1e3c2e5f23a6ba0ab90f4ff",
+                "828684be5886a8eb10649cbf",
+                "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf",
+            ],
+        ] {
+            let mut decoder = Decoder::new();
+            let due: [&[&str]; 3] = [&first, &second, &third];
+            for (block, due) in blocks.iter().zip(due) {
+                let fields = read(&mut decoder, &bytes(block)).expect("a block");
+                assert_eq!(fields, due);
+            }
+            assert_eq!((decoder.table.len(), decoder.table_bytes), (3, 164));
+        }
+    }
+
+    /// A field with a place in the table, whose name is `x`.
+    fn placed(value: &str) -> Vec<u8> {
+        let mut block = vec![0x40, 1, b'x', u8::try_from(value.len()).expect("short")];
+        block.extend_from_slice(value.as_bytes());
+        block
+    }
+
+    #[test]
+    fn the_table_holds_what_has_room_in_it() {
+        let mut decoder = Decoder::new();
+        // 33 bytes and the value.
+        let long = "v".repeat(100);
+        for _ in 0..100 {
+            read(&mut decoder, &placed(&long)).expect("a block");
+        }
+        assert_eq!(decoder.table.len(), 4096 / 133);
+        // Smaller by the client; a field that is larger than all of it empties it.
+        read(&mut decoder, &[0x3f, 0x45]).expect("a size of 100");
+        assert_eq!(decoder.table.len(), 0);
+        read(&mut decoder, &placed("v")).expect("a block");
+        assert_eq!(decoder.table.len(), 1);
+        read(&mut decoder, &placed(&long)).expect("a block");
+        assert_eq!((decoder.table.len(), decoder.table_bytes), (0, 0));
+        // A size stands before all fields.
+        assert_eq!(read(&mut decoder, &[0x82, 0x20]), Err(Unreadable));
+        for broken in ["be", "80", "ffffffffff7f", "0f", "41", "4105", "3fe21f"] {
+            assert_eq!(
+                read(&mut Decoder::new(), &bytes(broken)),
+                Err(Unreadable),
+                "{broken}"
+            );
+        }
+    }
+
+    #[test]
+    fn credentials_that_come_again_are_the_same_and_others_are_not() {
+        let mut decoder = Decoder::new();
+        let mut authorization = |coded: &[u8]| {
+            let length = 0x80 | u8::try_from(coded.len()).expect("short");
+            let block = [&[0x0f, 0x08, length], coded].concat();
+            read(&mut decoder, &block)
+        };
+        // `www.example.com`, the same with another first byte, and `no-cache`.
+        let (one, like_it) = (
+            bytes("f1e3c2e5f23a6ba0ab90f4ff"),
+            bytes("ede3c2e5f23a6ba0ab90f4ff"),
+        );
+        let other = bytes("a8eb10649cbf");
+        for _ in 0..3 {
+            for _ in 0..2 {
+                let fields = authorization(&one).expect("a block");
+                assert_eq!(fields, ["authorization: www.example.com"]);
+            }
+            assert_eq!(
+                authorization(&other).expect("a block"),
+                ["authorization: no-cache"]
+            );
+            authorization(&one).expect("a block");
+            let fields = authorization(&like_it).expect("a block");
+            assert_ne!(fields, ["authorization: www.example.com"]);
+        }
+        // What is kept of one field is of no other.
+        let block = [&[0x0f, 0x1a, 0x8c][..], &one].concat();
+        let fields = read(&mut decoder, &block).expect("a block");
+        assert_eq!(fields, ["if-none-match: www.example.com"]);
+        let kept = decoder.kept.as_ref().expect("something");
+        assert_eq!(&kept.coded[..], &like_it[..]);
+    }
+}

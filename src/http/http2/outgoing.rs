@@ -32,6 +32,8 @@ pub(super) struct Outgoing {
     written: usize,
     /// All is written, and may lie in the byte stream.
     unflushed: bool,
+    /// A header block has been written, with what the first one begins with.
+    pub(super) has_said_no_table: bool,
 }
 
 impl Outgoing {
@@ -116,7 +118,7 @@ impl Outgoing {
     /// Gives back what a connection that waits has no need of.
     pub(super) fn rest(&mut self) {
         if self.is_empty() && self.frames.capacity() > KEPT {
-            *self = Self::default();
+            self.frames = Vec::new();
         }
     }
 }

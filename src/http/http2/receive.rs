@@ -19,6 +19,8 @@ use crate::http::serve::Farewell;
 
 /// What a client begins a connection with (section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How much more than itself a part of a body may keep of what was read with it; if it is more, it is copied.
+const KEPT_FACTOR_MAX: usize = 8;
 /// A header section that is this much longer than what is looked at is still read, so that only its own stream
 /// ends.
 const BLOCK_BEYOND: usize = 64 * 1024;
@@ -151,7 +153,8 @@ where
             _ => return closed,
         };
         stream.is_received = ends;
-        let taken = receiving.data(payload, length - inner, ends);
+        let is_small = inner.saturating_mul(KEPT_FACTOR_MAX) < self.incoming_bytes;
+        let taken = receiving.data((payload, is_small), length - inner, ends);
         let is_due = taken.map_err(|code| Broken::Stream(head.stream, code))?;
         let is_over = ends && stream.is_sent();
         if let Some(place) = found.filter(|_| is_due || is_over) {
@@ -228,7 +231,7 @@ where
             Err(Unfit::TooLarge(status)) => {
                 self.budget.reset()?;
                 let none = http::HeaderMap::new();
-                let out = &mut self.outgoing.frames;
+                let out = &mut self.outgoing;
                 encode::write_response(out, id, status, &none, (None, true));
                 match ends {
                     true => Ok(()),

@@ -6,6 +6,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version};
 
 use super::fields::{Field, Name, Pseudo, Value};
+use crate::http::expect;
 use crate::http::headers::digits;
 use crate::http::upgrade::Protocol;
 
@@ -152,9 +153,7 @@ impl Fields {
             let protocol = str::from_utf8(&protocol).map_err(|_| Unfit::Malformed)?;
             request.extensions_mut().insert(Protocol(protocol.into()));
         }
-        let expects = self.headers.get(header::EXPECT);
-        let expects_continue =
-            expects.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let expects_continue = expect::is_asked(&self.headers);
         *request.method_mut() = method;
         *request.uri_mut() = uri.map_err(|_| Unfit::Malformed)?;
         *request.version_mut() = Version::HTTP_2;

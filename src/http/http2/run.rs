@@ -50,7 +50,7 @@ where
         if self.outgoing.len() > before {
             self.budget.useful();
         }
-        let out = &mut self.outgoing.frames;
+        let blocked = stream.blocked;
         let mut is_dropped = false;
         if let Some(receiving) = &stream.receiving {
             let due = receiving.due();
@@ -60,24 +60,24 @@ where
             if let Some(more) = due.more
                 && !stream.is_received
             {
-                frame::write_window_update(out, stream.id, more);
+                frame::write_window_update(&mut self.outgoing.frames, stream.id, more);
             }
             if due.goes_on && stream.is_unanswered() {
-                encode::write_continue(out, stream.id);
+                encode::write_continue(&mut self.outgoing, stream.id);
             }
         }
         match step {
-            Step::Waits => {}
+            Step::Waits => self.streams.block(place, blocked),
             Step::Again => self.streams.mark(place),
             Step::Broken(code) => {
-                frame::write_reset(out, stream.id, code);
+                frame::write_reset(&mut self.outgoing.frames, stream.id, code);
                 self.was_reset.put(stream.id);
                 self.remove(place);
             }
             Step::Sent if stream.is_received => self.remove(place),
             // The response came first (section 8.1).
             Step::Sent if is_dropped => {
-                frame::write_reset(out, stream.id, Code::NO_ERROR);
+                frame::write_reset(&mut self.outgoing.frames, stream.id, Code::NO_ERROR);
                 self.was_reset.put(stream.id);
                 self.remove(place);
             }

@@ -10,7 +10,7 @@ use http_body::Body as _;
 
 use super::body::Receiving;
 use super::encode;
-use super::frame::{Code, PAYLOAD_MAX};
+use super::frame::{Code, PAYLOAD_MAX, WINDOW_MAX};
 use super::outgoing::Outgoing;
 use super::tunnel::Written;
 use crate::http::Body;
@@ -23,7 +23,7 @@ pub(super) struct Stream<R> {
     pub(super) id: u32,
     phase: Phase<R>,
     /// Bytes that the client takes on this stream. Its settings may make that less than nothing.
-    pub(super) window: i64,
+    window: i64,
     /// Why something that is to be sent was not.
     pub(super) blocked: Option<Blocked>,
     /// Its request has a body.
@@ -41,8 +41,10 @@ pub(super) struct Stream<R> {
 /// What keeps a stream from sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blocked {
-    /// Its own window, or that of the connection.
-    Window,
+    /// Its own window.
+    Stream,
+    /// That of the connection. Who got none of it comes before who got some.
+    Connection { got_some: bool },
     /// What waits to be written.
     Room,
 }
@@ -72,6 +74,14 @@ pub(super) enum Step {
     Sent,
     /// It cannot be brought to its end.
     Broken(Code),
+}
+
+impl<R> Stream<R> {
+    /// The client takes so much more, or less; whether that is more than a window can be.
+    pub(super) fn widen(&mut self, by: i64) -> bool {
+        self.window += by;
+        self.window > i64::from(WINDOW_MAX)
+    }
 }
 
 impl<R: Future<Output = Response<Body>>> Stream<R> {
@@ -160,13 +170,7 @@ impl<R: Future<Output = Response<Body>>> Stream<R> {
             length = length.filter(|length| *length > 0);
         }
         let ends = has_none || self.is_head || body.is_end_stream();
-        encode::write_response(
-            &mut out.frames,
-            self.id,
-            parts.status,
-            &parts.headers,
-            (length, ends),
-        );
+        encode::write_response(out, self.id, parts.status, &parts.headers, (length, ends));
         self.phase = if ends {
             Phase::Sent
         } else {
@@ -221,7 +225,7 @@ impl Sending {
                         }
                         Err(frame) => {
                             let trailers = frame.into_trailers().unwrap_or_default();
-                            encode::write_trailers(&mut out.frames, id, &trailers);
+                            encode::write_trailers(out, id, &trailers);
                             return Sent::Step(Step::Sent);
                         }
                     },
@@ -231,7 +235,10 @@ impl Sending {
             let takes = usize::try_from(takes).unwrap_or(usize::MAX);
             let count = self.part.len().min(takes).min(PAYLOAD_MAX);
             if count == 0 && !self.part.is_empty() {
-                return Sent::Blocked(Blocked::Window);
+                return Sent::Blocked(match *window {
+                    ..=0 => Blocked::Stream,
+                    _ => Blocked::Connection { got_some: sent > 0 },
+                });
             }
             if out.is_full() {
                 return Sent::Blocked(Blocked::Room);

@@ -38,6 +38,12 @@ pub(super) struct Streams<R> {
     queue: Arc<Queue>,
     /// Places that have something to do, as the connection knows.
     marked: Vec<usize>,
+    /// Places that wait for the window of the connection, and got nothing of it when it was last open.
+    without_window: Vec<usize>,
+    /// And those that got some.
+    with_some_window: Vec<usize>,
+    /// Places that wait until what lies before them is written.
+    without_room: Vec<usize>,
 }
 
 impl<R> Streams<R> {
@@ -48,6 +54,9 @@ impl<R> Streams<R> {
             open: Vec::new(),
             queue: Arc::new(Queue::default()),
             marked: Vec::new(),
+            without_window: Vec::new(),
+            with_some_window: Vec::new(),
+            without_room: Vec::new(),
         }
     }
 
@@ -108,14 +117,31 @@ impl<R> Streams<R> {
         }
     }
 
-    /// Has those run that were kept from sending by this.
-    pub(super) fn unblock(&mut self, by: Blocked) {
-        for (place, (waker, stream)) in self.places.iter_mut().enumerate() {
-            let blocked = stream.as_ref().and_then(|stream| stream.blocked);
-            if blocked == Some(by) && waker.mark() {
-                self.marked.push(place);
-            }
+    /// A stream was kept from sending.
+    pub(super) fn block(&mut self, place: usize, by: Option<Blocked>) {
+        let places = match by {
+            Some(Blocked::Connection { got_some: false }) => &mut self.without_window,
+            Some(Blocked::Connection { got_some: true }) => &mut self.with_some_window,
+            Some(Blocked::Room) => &mut self.without_room,
+            // It is found by its number.
+            Some(Blocked::Stream) | None => return,
+        };
+        if !places.contains(&place) {
+            places.push(place);
         }
+    }
+
+    /// Has those run that wait for the window of the connection: first who got none of the last.
+    pub(super) fn unblock_window(&mut self) {
+        let none = std::mem::take(&mut self.without_window);
+        let some = std::mem::take(&mut self.with_some_window);
+        none.into_iter().chain(some).for_each(|it| self.mark(it));
+    }
+
+    /// Has those run that wait for what is written.
+    pub(super) fn unblock_room(&mut self) {
+        let places = std::mem::take(&mut self.without_room);
+        places.into_iter().for_each(|place| self.mark(place));
     }
 
     /// Those that are to run.
@@ -136,10 +162,19 @@ impl<R> Streams<R> {
         !self.marked.is_empty()
     }
 
-    /// All streams.
-    pub(super) fn each(&mut self) -> impl Iterator<Item = &mut Stream<R>> {
-        let streams = self.places.iter_mut();
-        streams.filter_map(|(_, stream)| stream.as_mut())
+    /// Gives every stream so much more window, or less; whether that is more than one can have.
+    pub(super) fn widen(&mut self, by: i64) -> bool {
+        let mut is_too_much = false;
+        for (place, (waker, stream)) in self.places.iter_mut().enumerate() {
+            let Some(stream) = stream else {
+                continue;
+            };
+            is_too_much |= stream.widen(by);
+            if stream.blocked == Some(Blocked::Stream) && waker.mark() {
+                self.marked.push(place);
+            }
+        }
+        is_too_much
     }
 
     /// Takes a stream out.

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::Http2Body;
 use crate::http::BodyError;
+use crate::http::waiting::Waiting;
 
 /// What lies between the writer and the frames.
 const BETWEEN_MAX: usize = 16 * 1024;
@@ -23,8 +24,8 @@ struct Between(Mutex<State>);
 struct State {
     bytes: BytesMut,
     end: Option<End>,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+    reader: Waiting,
+    writer: Waiting,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +49,6 @@ impl Between {
         let wakers = [state.reader.take(), state.writer.take()];
         drop(state);
         wakers.into_iter().flatten().for_each(Waker::wake);
-    }
-}
-
-fn register(place: &mut Option<Waker>, context: &Context<'_>) {
-    match place {
-        Some(waker) => waker.clone_from(context.waker()),
-        none => *none = Some(context.waker().clone()),
     }
 }
 
@@ -116,7 +110,7 @@ impl AsyncWrite for Tunnel {
         }
         let room = BETWEEN_MAX.saturating_sub(state.bytes.len());
         if room == 0 {
-            register(&mut state.writer, context);
+            state.writer.register(context);
             return Poll::Pending;
         }
         let bytes = bytes.get(..room).unwrap_or(bytes);
@@ -166,7 +160,7 @@ impl Body for Written {
         }
         match state.end {
             None => {
-                register(&mut state.reader, context);
+                state.reader.register(context);
                 Poll::Pending
             }
             Some(End::Shutdown) => Poll::Ready(None),

@@ -1,0 +1,185 @@
+//! What a client can have of the gateway at a time: windows, parts and resets.
+
+use super::*;
+
+#[tokio::test]
+async fn a_response_waits_for_its_windows_and_for_no_others() {
+    let (mut client, _serving) = served(std::future::pending());
+    client.write_all(PREFACE).await.expect("room");
+    let body = vec![b'x'; 15_000];
+    let mut bytes = framed(frame::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 10]);
+    bytes.extend(framed(frame::HEADERS, frame::END_HEADERS, 1, POST));
+    bytes.extend(framed(frame::DATA, frame::END_STREAM, 1, &body));
+    client.write_all(&bytes).await.expect("room");
+    let (head, part) = until(&mut client, frame::DATA).await;
+    assert_eq!((part.len(), head.has(frame::END_STREAM)), (10, false));
+    // Another stream is served meanwhile.
+    let mut bytes = framed(frame::HEADERS, frame::END_HEADERS, 3, POST);
+    bytes.extend(framed(frame::DATA, frame::END_STREAM, 3, b"y"));
+    client.write_all(&bytes).await.expect("room");
+    let (head, part) = until(&mut client, frame::DATA).await;
+    assert_eq!((head.stream, &part[..]), (3, &b"y"[..]));
+    let more = 20_000_u32.to_be_bytes();
+    let update = framed(frame::WINDOW_UPDATE, 0, 1, &more);
+    client.write_all(&update).await.expect("room");
+    let (head, part) = until(&mut client, frame::DATA).await;
+    assert_eq!((head.stream, part.len()), (1, 14_990));
+    assert!(head.has(frame::END_STREAM));
+}
+
+#[tokio::test]
+async fn a_long_upload_is_told_of_more_room() {
+    let (mut client, _serving) = served(std::future::pending());
+    client.write_all(PREFACE).await.expect("room");
+    let mut begun = framed(frame::HEADERS, frame::END_HEADERS, 1, POST);
+    begun.extend(framed(frame::DATA, frame::PADDED, 1, &[9; 16_000]).repeat(9));
+    client.write_all(&begun).await.expect("room");
+    let mut of = Vec::new();
+    while of.len() < 3 {
+        let (head, _) = until(&mut client, frame::WINDOW_UPDATE).await;
+        of.push(head.stream);
+    }
+    of.sort_unstable();
+    // The connection at its beginning, and both when enough was taken.
+    assert_eq!(of, [0, 0, 1]);
+}
+
+#[tokio::test]
+async fn whoever_asks_for_what_is_of_no_use_is_told_to_calm_down() {
+    let reset = |n: u32| {
+        let mut bytes = framed(frame::HEADERS, frame::END_HEADERS, 2 * n + 1, POST);
+        bytes.extend(framed(
+            frame::RST_STREAM,
+            0,
+            2 * n + 1,
+            &8_u32.to_be_bytes(),
+        ));
+        bytes
+    };
+    let ping = |_| framed(frame::PING, 0, 0, b"01234567");
+    let empty = |n| match n {
+        0 => framed(frame::HEADERS, frame::END_HEADERS, 1, POST),
+        _ => framed(frame::DATA, 0, 1, b""),
+    };
+    let pieces: [&dyn Fn(u32) -> Vec<u8>; 3] = [&reset, &ping, &empty];
+    for piece in pieces {
+        let (mut client, serving) = served(std::future::pending());
+        client.write_all(PREFACE).await.expect("room");
+        let bytes: Vec<u8> = (0..1010).flat_map(piece).collect();
+        client.write_all(&bytes).await.expect("room");
+        let (_, payload) = until(&mut client, frame::GOAWAY).await;
+        assert_eq!(code(&payload), Code::ENHANCE_YOUR_CALM.0);
+        drop(client);
+        assert_eq!(serving.await.expect("no panic"), Err(ProtocolError::Parse));
+    }
+}
+
+#[tokio::test]
+async fn streams_share_the_window_of_their_connection() {
+    let (mut client, _serving) = served_by(long(1 << 19));
+    let ends = frame::END_HEADERS | frame::END_STREAM;
+    let mut bytes = PREFACE.to_vec();
+    bytes.extend(framed(frame::SETTINGS, 0, 0, &number(4, 1 << 20)));
+    for id in [1, 3, 5] {
+        bytes.extend(framed(frame::HEADERS, ends, id, GET));
+    }
+    client.write_all(&bytes).await.expect("room");
+    let mut first = 0;
+    while first < 65_535 {
+        let (head, _) = until(&mut client, frame::DATA).await;
+        assert_eq!(head.stream, 1, "it came first");
+        first += head.length;
+    }
+    let mut turns = Vec::new();
+    for _ in 0..6 {
+        let more = framed(frame::WINDOW_UPDATE, 0, 0, &16_384_u32.to_be_bytes());
+        client.write_all(&more).await.expect("room");
+        let (head, _) = until(&mut client, frame::DATA).await;
+        turns.push(head.stream);
+    }
+    assert_eq!(turns[..2], [3, 5], "who had nothing comes first");
+    turns.sort_unstable();
+    assert_eq!(turns, [1, 1, 3, 3, 5, 5]);
+}
+
+#[tokio::test]
+async fn what_is_too_much_ends_its_own_stream_alone() {
+    let never = |_| std::future::pending();
+    let (mut client, _serving) = served_by(never);
+    client.write_all(PREFACE).await.expect("room");
+    let ends = frame::END_HEADERS | frame::END_STREAM;
+    for n in 0..=LIMITS.streams {
+        let asked = framed(frame::HEADERS, ends, 2 * n + 1, GET);
+        client.write_all(&asked).await.expect("room");
+    }
+    let (head, payload) = until(&mut client, frame::RST_STREAM).await;
+    assert_eq!(
+        (head.stream, code(&payload)),
+        (2 * LIMITS.streams + 1, Code::REFUSED_STREAM.0)
+    );
+    // One ends, and there is room for another; whose fields are too many.
+    let reset = framed(frame::RST_STREAM, 0, 1, &8_u32.to_be_bytes());
+    client.write_all(&reset).await.expect("room");
+    let field = [&b"\x00\x01x\x7e"[..], &[b'v'; 126]].concat();
+    let block = [GET, &field.repeat(20)].concat();
+    let asked = framed(frame::HEADERS, ends, 101, &block);
+    client.write_all(&asked).await.expect("room");
+    let (head, block) = until(&mut client, frame::HEADERS).await;
+    assert_eq!(head.stream, 101);
+    assert!(block.windows(3).any(|it| it == b"431"), "{block:?}");
+}
+
+#[tokio::test]
+async fn small_parts_of_a_body_are_put_together() {
+    let (report, mut reports) = tokio::sync::mpsc::unbounded_channel();
+    let begins = Arc::new(tokio::sync::Notify::new());
+    let begun = Arc::clone(&begins);
+    let answer = move |request: Request<RequestBody>| {
+        let (report, begun) = (report.clone(), Arc::clone(&begun));
+        async move {
+            begun.notified().await;
+            let mut body = request.into_body();
+            while let Some(frame) = body.frame().await {
+                let data = frame.expect("whole").into_data().expect("data");
+                report.send(data.len()).expect("somebody asks");
+            }
+            Response::new(Body::Empty)
+        }
+    };
+    let (mut client, _serving) = served_by(answer);
+    client.write_all(PREFACE).await.expect("room");
+    let mut bytes = framed(frame::HEADERS, frame::END_HEADERS, 1, POST);
+    bytes.extend(framed(frame::DATA, 0, 1, &[0; 500]).repeat(30));
+    bytes.extend(framed(frame::DATA, 0, 1, &[0; 16_000]).repeat(2));
+    bytes.extend(framed(frame::DATA, frame::END_STREAM, 1, &[0; 500]));
+    bytes.extend(framed(frame::PING, 0, 0, b"01234567"));
+    client.write_all(&bytes).await.expect("room");
+    // All of it has come.
+    until(&mut client, frame::PING).await;
+    begins.notify_one();
+    let mut parts = Vec::new();
+    while parts.iter().sum::<usize>() < 47_500 {
+        parts.push(reports.recv().await.expect("a part"));
+    }
+    assert_eq!(parts, [15_000, 16_000, 16_000, 500]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resets_are_forgotten_in_time() {
+    let (mut client, _serving) = served(std::future::pending());
+    client.write_all(PREFACE).await.expect("room");
+    let mut id = 1;
+    for _ in 0..3 {
+        let mut bytes = Vec::new();
+        for _ in 0..150 {
+            bytes.extend(framed(frame::HEADERS, frame::END_HEADERS, id, POST));
+            bytes.extend(framed(frame::RST_STREAM, 0, id, &8_u32.to_be_bytes()));
+            id += 2;
+        }
+        bytes.extend(framed(frame::PING, 0, 0, b"01234567"));
+        client.write_all(&bytes).await.expect("room");
+        let (head, _) = until(&mut client, frame::PING).await;
+        assert!(head.has(frame::ACK));
+        tokio::time::advance(Duration::from_secs(15)).await;
+    }
+}
