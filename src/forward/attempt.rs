@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::Method;
 use tokio::time::Instant;
 
 use super::http1::{self, Answer};
@@ -11,11 +12,24 @@ use super::{ForwardError, Outgoing, request};
 use crate::http::body::LimitedBody;
 
 /// What is to be sent, as far as it is still here.
-pub(super) struct Load {
+#[derive(Debug)]
+pub(crate) struct Load {
     pub(super) body: Option<LimitedBody>,
     pub(super) has_body: bool,
     /// It could be sent again after it was sent once.
     pub(super) replayable: bool,
+}
+
+impl Load {
+    /// The body of a request by this method.
+    pub(crate) fn new(body: LimitedBody, method: &Method) -> Self {
+        let has_body = !http_body::Body::is_end_stream(&body);
+        Self {
+            body: Some(body),
+            has_body,
+            replayable: !has_body && method.is_safe(),
+        }
+    }
 }
 
 /// An attempt that failed.

@@ -31,12 +31,12 @@ use tokio::time::Instant;
 use crate::authenticate::{Life, extract};
 use crate::authorize::Permit;
 use crate::http::Body;
-use crate::http::body::LimitedBody;
 use crate::http::headers::ReservedNames;
 use crate::http::upgrade::Upgrade;
 use crate::policy::{Access, Authorization, Route, TokenPlace};
 
-use attempt::{Blame, Load};
+use attempt::Blame;
+pub(crate) use attempt::Load;
 use balance::ServerSet;
 pub(crate) use error::ForwardError;
 use http1::Answer;
@@ -124,7 +124,7 @@ const UNSEEN_MAX: u32 = 32;
 pub(crate) async fn forward(
     pools: &Pools,
     outgoing: &Outgoing<'_>,
-    body: LimitedBody,
+    load: &mut Load,
     started: Instant,
 ) -> Result<Forwarded, NotForwarded> {
     let failed = |error, retries| Err(NotForwarded { error, retries });
@@ -132,12 +132,6 @@ pub(crate) async fn forward(
         return failed(ForwardError::Unreachable, 0);
     };
     let upstream = balancer.upstream();
-    let has_body = !http_body::Body::is_end_stream(&body);
-    let mut load = Load {
-        body: Some(body),
-        has_body,
-        replayable: !has_body && outgoing.method.is_safe(),
-    };
     let (mut retries, mut unseen) = (0, 0);
     let mut tried = ServerSet::default();
     // Those whose kept connection broke: they may be well, and others are more likely to be.
@@ -150,7 +144,7 @@ pub(crate) async fn forward(
         let Some(pool) = others.or_else(|| balancer.choose(outgoing, now, tried)) else {
             return failed(why, retries);
         };
-        let failure = match attempt::attempt(pool, outgoing, &mut load, now).await {
+        let failure = match attempt::attempt(pool, outgoing, load, now).await {
             Ok(answer) => {
                 pool.server().health.answered(now);
                 return match outgoing.finished(answer) {

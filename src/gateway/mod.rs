@@ -20,9 +20,9 @@ use http::{Request, Response, StatusCode};
 use uuid::Uuid;
 
 use crate::authenticate::Authenticator;
-use crate::authorize::ClientCertificate;
+use crate::authorize::{ClientCertificate, Permit};
 use crate::clock::{Clock, UnixTime};
-use crate::forward::{self, Moved, Outgoing, Tunnel};
+use crate::forward::{self, Load, Moved, Outgoing, Tunnel};
 use crate::http::Body;
 use crate::http::body::{BodyLimits, LimitedBody, RequestBody, drain};
 use crate::http::network::Origin;
@@ -67,6 +67,14 @@ impl std::fmt::Debug for Gateway {
     }
 }
 
+/// A request's head, the connection that it came on, and what serves it.
+#[derive(Clone, Copy)]
+struct Arrived<'a> {
+    downstream: &'a Downstream,
+    serving: &'a Serving,
+    parts: &'a Parts,
+}
+
 /// Where a request has got to, for the refusal of what stops it.
 struct Progress {
     route: Option<Arc<Route>>,
@@ -109,135 +117,149 @@ impl Progress {
 
 impl Gateway {
     /// Answers one request.
-    pub(crate) async fn answer(
+    pub(crate) fn answer(
         downstream: Arc<Downstream>,
         request: Request<RequestBody>,
-    ) -> Response<Body> {
-        let in_flight = downstream.activity.begin();
-        let serving = downstream.serving.load();
-        let (lane, front) = (&serving.lane, &serving.front);
-        let (gateway, setup) = (&lane.gateway, &lane.setup);
-        let now = gateway.clock.now();
+    ) -> impl Future<Output = Response<Body>> + Send {
+        // Before the future: it would carry the whole beside the parts.
         let (mut parts, mut body) = request.into_parts();
-        let upgrade = upgrade::asked(&mut parts, !http_body::Body::is_end_stream(&body));
-        let client = OnUpgrade::of(&mut body);
-        let origin = Origin::of(&parts.headers, downstream.peer, &front.trusted);
-        let exchange = Exchange::begin(now, front.place, origin.client, &parts.method);
-        let tracer = gateway.tracer.as_ref();
-        let traced = tracer.and_then(|it| it.begin(&parts.headers, origin.by_proxy));
-        let mut recorder = Recorder::new(Arc::clone(lane), exchange, in_flight, traced);
-        let mut progress = Progress {
-            route: None,
-            rule: None,
-            now,
-            origin,
-            upgrade,
-            tunnel: None,
-            reported: None,
-        };
-        let answer = gateway
-            .decide(
-                &downstream,
-                &serving,
-                &parts,
-                body,
-                &mut progress,
-                &mut recorder,
-            )
-            .await;
-        let (response, rejection) = match answer {
-            Ok(response) => (response, progress.reported.take()),
-            Err(rejection) => {
-                recorder.refused(&rejection);
-                let setting = progress.setting(&serving, &parts, recorder.exchange.id());
-                let mut response = reject::respond(&rejection, &setting);
-                if let Some(route) = &progress.route {
-                    route.response_headers.complete(response.headers_mut());
-                }
-                (response, Some(rejection))
-            }
-        };
-        recorder.answered(&response, &parts.headers);
-        let differs = gateway.trial.candidate().is_some_and(|candidate| {
-            let live = Live {
-                parts: &parts,
-                listener: &front.name,
-                route: progress.route.as_deref(),
-                certificate: ClientCertificate::Shown(downstream.certificate.as_ref()),
+        let in_flight = downstream.activity.begin();
+        async move {
+            let serving = downstream.serving.load();
+            let (lane, front) = (&serving.lane, &serving.front);
+            let (gateway, setup) = (&lane.gateway, &lane.setup);
+            let now = gateway.clock.now();
+            let upgrade = upgrade::asked(&mut parts, !http_body::Body::is_end_stream(&body));
+            let client = OnUpgrade::of(&mut body);
+            let origin = Origin::of(&parts.headers, downstream.peer, &front.trusted);
+            let exchange = Exchange::begin(now, front.place, origin.client, &parts.method);
+            let tracer = gateway.tracer.as_ref();
+            let traced = tracer.and_then(|it| it.begin(&parts.headers, origin.by_proxy));
+            let mut recorder = Recorder::new(Arc::clone(lane), exchange, in_flight, traced);
+            let mut progress = Progress {
+                route: None,
+                rule: None,
                 now,
-                reason: recorder.exchange.reason,
-                id: recorder.exchange.id(),
+                origin,
+                upgrade,
+                tunnel: None,
+                reported: None,
             };
-            candidate.compare(gateway, &live)
-        });
-        if recorder.keeps() || differs {
-            let setting = Setting {
-                for_operator: true,
-                ..progress.setting(&serving, &parts, recorder.exchange.id())
+            let arrived = Arrived {
+                downstream: &downstream,
+                serving: &serving,
+                parts: &parts,
             };
-            recorder.keep(rejection.as_ref(), &setting);
+            let answer = gateway
+                .decide(arrived, body, &mut progress, &mut recorder)
+                .await;
+            let (response, rejection) = match answer {
+                Ok(response) => (response, progress.reported.take()),
+                Err(rejection) => {
+                    recorder.refused(&rejection);
+                    let setting = progress.setting(&serving, &parts, recorder.exchange.id());
+                    let mut response = reject::respond(&rejection, &setting);
+                    if let Some(route) = &progress.route {
+                        route.response_headers.complete(response.headers_mut());
+                    }
+                    (response, Some(rejection))
+                }
+            };
+            recorder.answered(&response, &parts.headers);
+            let differs = gateway.trial.candidate().is_some_and(|candidate| {
+                let live = Live {
+                    parts: &parts,
+                    listener: &front.name,
+                    route: progress.route.as_deref(),
+                    certificate: ClientCertificate::Shown(downstream.certificate.as_ref()),
+                    now,
+                    reason: recorder.exchange.reason,
+                    id: recorder.exchange.id(),
+                };
+                candidate.compare(gateway, &live)
+            });
+            if recorder.keeps() || differs {
+                let setting = Setting {
+                    for_operator: true,
+                    ..progress.setting(&serving, &parts, recorder.exchange.id())
+                };
+                recorder.keep(rejection.as_ref(), &setting);
+            }
+            recorder.exchange.uri = parts.uri;
+            let tunnel = progress.tunnel.take();
+            let route = progress.route.as_deref();
+            let Some((tunnel, client)) = tunnel.zip(client) else {
+                return recorder.finish(response, route, front.send_max);
+            };
+            let carrying = upgraded::carry(Carried {
+                client,
+                tunnel,
+                life: recorder.life(StreamKind::Upgraded, route),
+                draining: downstream.draining.clone(),
+                drain_timeout: setup.drain_timeout,
+                send_max: front.send_max,
+                recorder,
+            });
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                downstream.upgraded.put(Box::pin(carrying));
+            } else {
+                tokio::spawn(carrying);
+            }
+            response
         }
-        recorder.exchange.uri = parts.uri;
-        let tunnel = progress.tunnel.take();
-        let route = progress.route.as_deref();
-        let Some((tunnel, client)) = tunnel.zip(client) else {
-            return recorder.finish(response, route, front.send_max);
-        };
-        let carrying = upgraded::carry(Carried {
-            client,
-            tunnel,
-            life: recorder.life(StreamKind::Upgraded, route),
-            draining: downstream.draining.clone(),
-            drain_timeout: setup.drain_timeout,
-            send_max: front.send_max,
-            recorder,
-        });
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            downstream.upgraded.put(Box::pin(carrying));
-        } else {
-            tokio::spawn(carrying);
-        }
-        response
     }
 
     /// The stages in their order. A body that was not used up is drained.
     async fn decide(
         &self,
-        downstream: &Downstream,
-        serving: &Serving,
-        parts: &Parts,
+        arrived: Arrived<'_>,
         body: RequestBody,
         progress: &mut Progress,
         recorder: &mut Recorder,
     ) -> Result<Response<Body>, Rejection> {
-        let (lane, front) = (&serving.lane, &serving.front);
-        let permitted = self
-            .permit(downstream, serving, parts, &body, progress, recorder)
-            .await;
+        let permitted = self.permit(arrived, &body, progress, recorder).await;
         let permit = match permitted {
             Ok(Next::Forward(permit)) => permit,
             Ok(Next::Inbound(endpoint)) => {
                 // Apart: every request would carry along what these few need.
-                let body = LimitedBody::new(body, front.body);
-                let receiving = self.receive(endpoint, lane, parts, body, progress, recorder);
+                let receiving = self.receive(endpoint, arrived, body, progress, recorder);
                 return Box::pin(receiving).await;
             }
             Ok(Next::Answered(response)) => {
-                drain(body, downstream.activity.begin());
+                drain(body, arrived.downstream.activity.begin());
                 return Ok(response);
             }
             Err(rejection) => {
-                drain(body, downstream.activity.begin());
+                drain(body, arrived.downstream.activity.begin());
                 return Err(rejection);
             }
         };
+        self.forward(arrived, body, &permit, progress, recorder)
+            .await
+    }
+
+    /// Sends on what is permitted, and gives what the upstream answers.
+    async fn forward(
+        &self,
+        arrived: Arrived<'_>,
+        body: RequestBody,
+        permit: &Permit,
+        progress: &mut Progress,
+        recorder: &mut Recorder,
+    ) -> Result<Response<Body>, Rejection> {
+        let Arrived {
+            downstream,
+            serving,
+            parts,
+        } = arrived;
+        let (lane, front) = (&serving.lane, &serving.front);
         let route = progress.route.as_deref().ok_or(Rejection::Internal)?;
         let kind = StreamKind::of(&parts.headers);
         let uploads = !http_body::Body::is_end_stream(&body);
         let life = uploads.then(|| recorder.life(kind, Some(route))).flatten();
         let asked = progress.upgrade.take();
         let upgrade = asked.filter(|upgrade| route.upgrades.contains(&upgrade.protocol));
-        let internal = lane.internal_token(route, &permit, progress.now)?;
+        let internal = lane.internal_token(route, permit, progress.now)?;
         let outgoing = Outgoing {
             method: &parts.method,
             uri: &parts.uri,
@@ -247,7 +269,7 @@ impl Gateway {
             by_proxy: progress.origin.by_proxy,
             tls: front.tls,
             route,
-            permit: &permit,
+            permit,
             reserved: &lane.setup.reserved,
             moved: Moved::of(&parts.headers, &parts.uri, route),
             internal,
@@ -265,9 +287,9 @@ impl Gateway {
             StreamKind::Grpc => BodyLimits::NONE,
             _ => front.body,
         };
-        let body = LimitedBody::new(body, limits);
+        let mut load = Load::new(LimitedBody::new(body, limits), &parts.method);
         // In one place, however it is awaited: it is the largest part of a request's future.
-        let forwarding = forward::forward(&lane.pools, &outgoing, body, started);
+        let forwarding = forward::forward(&lane.pools, &outgoing, &mut load, started);
         let mut forwarding = std::pin::pin!(forwarding);
         let forwarded = match life {
             None => forwarding.await,
@@ -300,7 +322,7 @@ impl Gateway {
                 }
                 progress.tunnel = forwarded.tunnel;
                 let mut response = forwarded.response;
-                lifetime::tell(&mut response, route, &permit, progress.now);
+                lifetime::tell(&mut response, route, permit, progress.now);
                 Ok(response)
             }
             Err(not) => {
@@ -314,19 +336,20 @@ impl Gateway {
     async fn receive(
         &self,
         endpoint: Endpoint,
-        lane: &Lane,
-        parts: &Parts,
-        body: LimitedBody,
+        arrived: Arrived<'_>,
+        body: RequestBody,
         progress: &Progress,
         recorder: &mut Recorder,
     ) -> Result<Response<Body>, Rejection> {
+        let serving = arrived.serving;
+        let body = LimitedBody::new(body, serving.front.body);
         let received = Received {
-            parts,
+            parts: arrived.parts,
             body: inbound::whole(body.at_most(inbound::BODY_BYTES_MAX)).await,
             peer: progress.origin.client,
             now: progress.now,
             authenticator: &self.authenticator,
-            policy: &lane.setup.policy,
+            policy: &serving.lane.setup.policy,
         };
         let answer = self.inbound.answer(endpoint, received).await;
         let mut answer = answer.map_err(rates::of_endpoint)?;

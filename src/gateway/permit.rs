@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::ORIGIN;
-use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::check::{Asked, CHECK};
 use super::framing::{check_sizes, check_transfer_coding};
 use super::record::Recorder;
-use super::{Downstream, Gateway, Progress, Serving, rates, well_known};
+use super::{Arrived, Gateway, Progress, rates, well_known};
 use crate::authenticate::{Caller, Credential, Credentialed, Notes};
 use crate::authorize::{ClientCertificate, Permit, authorize, only_reported};
 use crate::http::body::RequestBody;
@@ -32,13 +31,16 @@ impl Gateway {
     /// 421, path 404, preflight, method 405, credentials.
     pub(super) async fn permit(
         &self,
-        downstream: &Downstream,
-        serving: &Serving,
-        parts: &Parts,
+        arrived: Arrived<'_>,
         body: &RequestBody,
         progress: &mut Progress,
         recorder: &mut Recorder,
     ) -> Result<Next, Rejection> {
+        let Arrived {
+            downstream,
+            serving,
+            parts,
+        } = arrived;
         let (setup, front) = (&serving.lane.setup, &serving.front);
         check_sizes(parts, body, front)?;
         check_transfer_coding(parts)?;
@@ -112,9 +114,7 @@ impl Gateway {
             .ok_or(Rejection::MethodNotAllowed)?;
         progress.rule = Some(rule);
         recorder.exchange.rule = Some(rule);
-        let admitted = self
-            .admit(downstream, serving, parts, &route, progress, recorder)
-            .await;
+        let admitted = self.admit(arrived, &route, progress, recorder).await;
         match (admitted, only_reported(&route)) {
             (Err(rejection), Some(permit)) if rejection.is_of_token() => {
                 // What it would have counted by is not known: it counts by its address.
@@ -131,13 +131,16 @@ impl Gateway {
     /// The credentials: who calls, and whether this is allowed to them.
     async fn admit(
         &self,
-        downstream: &Downstream,
-        serving: &Serving,
-        parts: &Parts,
+        arrived: Arrived<'_>,
         route: &Route,
         progress: &Progress,
         recorder: &mut Recorder,
     ) -> Result<Permit, Rejection> {
+        let Arrived {
+            downstream,
+            serving,
+            parts,
+        } = arrived;
         let (policy, front) = (&serving.lane.setup.policy, &serving.front);
         let client = progress.origin.client;
         let mut notes = Notes::default();

@@ -101,21 +101,24 @@ impl Transfer {
     ///
     /// # Errors
     /// No valid response came within `wait_max` of the last progress, or the client's body failed.
-    pub(in crate::forward) async fn response(
+    // Not an `async fn`, which would hold what it takes twice.
+    pub(in crate::forward) fn response(
         mut self,
         method: &Method,
         wait_max: Duration,
         now: Instant,
-    ) -> Result<Answer, ForwardError> {
+    ) -> impl Future<Output = Result<Answer, ForwardError>> {
         let mut deadline = now + wait_max;
-        let head = std::future::poll_fn(|context| {
-            self.poll_response(context, method, wait_max, &mut deadline)
-        })
-        .await?;
-        if head.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Answer::Switched(head.response, self.connection));
+        async move {
+            let head = std::future::poll_fn(|context| {
+                self.poll_response(context, method, wait_max, &mut deadline)
+            })
+            .await?;
+            if head.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(Answer::Switched(head.response, self.connection));
+            }
+            Ok(Answer::Response(self.into_response(head)))
         }
-        Ok(Answer::Response(self.into_response(head)))
     }
 
     fn poll_response(

@@ -86,8 +86,8 @@ where
         };
         let asked = Asked::new(&head.method, head.version, head.keep_alive);
         let (request, switch) = connection.request(head);
-        // Large, and only here while a request is.
-        let answering = Box::pin(answer(request));
+        // Large, and only here while a request is; made in its place, not moved there.
+        let answering = Box::into_pin(Box::write(Box::new_uninit(), answer(request)));
         let response = connection.answer(answering).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return connection.switch(response, &asked, switch).await;

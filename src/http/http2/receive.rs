@@ -292,8 +292,9 @@ where
         };
         self.budget.useful();
         let is_head = *head.request.method() == Method::HEAD;
-        // Large, and only here while a request is.
-        let answering = Box::pin((self.answer)(head.request.map(|()| body)));
+        let request = head.request.map(|()| body);
+        // Large, and only here while a request is; made in its place, not moved there.
+        let answering = Box::into_pin(Box::write(Box::new_uninit(), (self.answer)(request)));
         let both = (receiving, written);
         let stream = Stream::new(id, answering, self.window_first, is_head, both);
         self.streams.put(place, stream);
