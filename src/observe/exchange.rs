@@ -1,10 +1,12 @@
 //! One request and its response, as metrics and the audit line see it.
 
+use std::cell::Cell;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use http::{Method, Uri};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use crate::clock::UnixTime;
 use crate::verdict::Reason;
@@ -171,6 +173,23 @@ pub(crate) struct Exchange {
     pub(crate) cause: Option<String>,
 }
 
+thread_local! {
+    /// A secret of the thread, and how many ids it has made.
+    static IDS: (RandomState, Cell<u64>) = (RandomState::new(), Cell::new(0));
+}
+
+/// What tells the ids of one millisecond apart: a keyed hash of a count, since a flood of refusals should not ask
+/// the system for randomness each time. They are names, and no secrets.
+fn bits() -> [u8; 10] {
+    IDS.with(|(secret, count)| {
+        let place = count.get();
+        count.set(place.wrapping_add(1));
+        let half = |which: bool| u128::from(secret.hash_one((place, which)));
+        let [bits @ .., _, _, _, _, _, _] = (half(false) << 64 | half(true)).to_ne_bytes();
+        bits
+    })
+}
+
 impl Exchange {
     pub(crate) fn begin(at: UnixTime, listener: usize, peer: IpAddr, method: &Method) -> Self {
         Self {
@@ -203,14 +222,9 @@ impl Exchange {
     /// The decision's id (UUIDv7): in the refusal's `instance` and in the log.
     pub(crate) fn id(&mut self) -> Uuid {
         let millis = self.at.millis();
-        *self.id.get_or_insert_with(|| {
-            let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
-            Uuid::new_v7(uuid::Timestamp::from_unix(
-                uuid::NoContext,
-                millis / 1000,
-                nanos,
-            ))
-        })
+        *self
+            .id
+            .get_or_insert_with(|| Builder::from_unix_timestamp_millis(millis, &bits()).into_uuid())
     }
 
     pub(crate) const fn outcome(&self) -> Outcome {
@@ -218,5 +232,39 @@ impl Exchange {
             return Outcome::Deny;
         }
         Outcome::of(self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(at: UnixTime) -> Vec<Uuid> {
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        let id = |_| Exchange::begin(at, 0, peer, &Method::GET).id();
+        (0..1000).map(id).collect()
+    }
+
+    #[test]
+    fn ids_of_one_millisecond_differ_and_begin_with_its_time() {
+        let at = UnixTime::from_secs(1_800_000_000);
+        let threads: Vec<_> = (0..4)
+            .map(|_| std::thread::spawn(move || ids(at)))
+            .collect();
+        let mut all: Vec<Uuid> = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("ids"))
+            .collect();
+        for id in &all {
+            assert_eq!(
+                (id.get_version_num(), id.get_variant()),
+                (7, uuid::Variant::RFC4122)
+            );
+            let time = id.get_timestamp().expect("a time").to_unix();
+            assert_eq!(time, (1_800_000_000, 0));
+        }
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 4000);
     }
 }
