@@ -10,6 +10,7 @@ mod rates;
 mod record;
 mod setup;
 mod streamed;
+mod unreadable;
 mod upgraded;
 mod well_known;
 
@@ -90,6 +91,18 @@ struct Progress {
 }
 
 impl Progress {
+    const fn begin(now: UnixTime, origin: Origin) -> Self {
+        Self {
+            route: None,
+            rule: None,
+            now,
+            origin,
+            upgrade: None,
+            tunnel: None,
+            reported: None,
+        }
+    }
+
     fn requirement(&self) -> Option<&Requirement> {
         let rule = self.route.as_ref()?.rules.get(self.rule?)?;
         Some(&rule.requirement)
@@ -136,15 +149,8 @@ impl Gateway {
             let tracer = gateway.tracer.as_ref();
             let traced = tracer.and_then(|it| it.begin(&parts.headers, origin.by_proxy));
             let mut recorder = Recorder::new(Arc::clone(lane), exchange, in_flight, traced);
-            let mut progress = Progress {
-                route: None,
-                rule: None,
-                now,
-                origin,
-                upgrade,
-                tunnel: None,
-                reported: None,
-            };
+            let mut progress = Progress::begin(now, origin);
+            progress.upgrade = upgrade;
             let arrived = Arrived {
                 downstream: &downstream,
                 serving: &serving,

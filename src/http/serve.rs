@@ -40,6 +40,15 @@ pub(crate) struct MessageLimits {
     pub(crate) streams: u32,
 }
 
+/// Why what a client sent is no request that could be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// It is not the protocol, or its body could be delimited in two ways.
+    Syntax,
+    TargetTooLong,
+    HeadersTooLarge,
+}
+
 /// How a connection ended that did not end well: the `kind` of `protocol_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProtocolError {
@@ -80,25 +89,52 @@ impl From<std::io::Error> for ProtocolError {
     }
 }
 
+/// What a connection's requests are given to.
+#[derive(Debug)]
+pub(crate) struct Service<F, G> {
+    /// Answers a request.
+    pub(crate) answer: F,
+    /// Answers what is none.
+    pub(crate) refuse: G,
+}
+
+#[cfg(test)]
+impl<F> Service<F, fn(Unreadable) -> Response<Body>> {
+    /// One that refuses with nothing but the name of what was wrong.
+    pub(crate) fn naming(answer: F) -> Self {
+        let refuse = |why| {
+            let mut response = Response::new(Body::Fixed(format!("{why:?}").into()));
+            *response.status_mut() = match why {
+                Unreadable::Syntax => http::StatusCode::BAD_REQUEST,
+                Unreadable::TargetTooLong => http::StatusCode::URI_TOO_LONG,
+                Unreadable::HeadersTooLarge => http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            };
+            response
+        };
+        Self { answer, refuse }
+    }
+}
+
 /// Serves a connection until it ends; once `drained` is done, until what runs is finished.
 ///
 /// # Errors
 /// The connection ended in the middle of something.
-pub(crate) async fn serve<S, F, R>(
+pub(crate) async fn serve<S, F, R, G>(
     stream: Timed<S>,
     protocol: Protocol,
     limits: MessageLimits,
-    answer: F,
+    service: Service<F, G>,
     drained: impl Future<Output = Farewell>,
 ) -> Result<(), ProtocolError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<RequestBody>) -> R,
     R: Future<Output = Response<Body>>,
+    G: Fn(Unreadable) -> Response<Body>,
 {
     match protocol {
-        Protocol::Http1 => http1::serve(stream, limits, answer, drained).await,
+        Protocol::Http1 => http1::serve(stream, limits, service, drained).await,
         // Large: connections of HTTP/1.1 would carry its place along.
-        Protocol::Http2 => Box::pin(http2::serve(stream, limits, answer, drained)).await,
+        Protocol::Http2 => Box::pin(http2::serve(stream, limits, service, drained)).await,
     }
 }

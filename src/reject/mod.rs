@@ -49,6 +49,8 @@ pub(crate) enum Rejection {
     RouteUnnamed,
     /// And no route here has the name that it was given.
     RouteUnknown,
+    /// It is not the protocol, or its body could be delimited in two ways.
+    Syntax,
     Target(TargetError),
     TargetTooLong,
     /// A transfer coding other than `chunked` alone.
@@ -93,9 +95,11 @@ impl Rejection {
             Self::MethodNotAllowed => Reason::MethodNotAllowed,
             Self::RateLimited(_) => Reason::RateLimited,
             Self::RouteNotFound | Self::RouteUnknown => Reason::RouteNotFound,
-            Self::Target(_) | Self::TransferCoding | Self::EncodedSlash | Self::RouteUnnamed => {
-                Reason::RequestMalformed
-            }
+            Self::Syntax
+            | Self::Target(_)
+            | Self::TransferCoding
+            | Self::EncodedSlash
+            | Self::RouteUnnamed => Reason::RequestMalformed,
             Self::TargetTooLong => Reason::TargetTooLong,
         }
     }

@@ -12,7 +12,7 @@ use super::{Drain, Listener};
 use crate::gateway::{Downstream, Gateway, Serving, Upgraded};
 use crate::http::deadline::{Activity, Timed};
 use crate::http::network::is_in;
-use crate::http::serve::{Farewell, Protocol, ProtocolError, serve};
+use crate::http::serve::{Farewell, Protocol, ProtocolError, Service, serve};
 use crate::listen::Stream;
 use crate::listen::admission::Admitted;
 use crate::listen::proxy_protocol;
@@ -98,7 +98,11 @@ impl Connection {
         });
         let upgraded = Arc::clone(&downstream);
         let activity = Arc::clone(&downstream.activity);
-        let answer = move |request| Gateway::answer(Arc::clone(&downstream), request);
+        let refusing = Arc::clone(&downstream);
+        let service = Service {
+            answer: move |request| Gateway::answer(Arc::clone(&downstream), request),
+            refuse: move |why| Gateway::refuse(&refusing, why),
+        };
         let drained = async {
             let mut begun = std::pin::pin!(self.drain.clone().begun());
             let mut known = false;
@@ -125,7 +129,7 @@ impl Connection {
                 Farewell::AtOnce
             }
         };
-        let end = serve(stream, protocol, self.listener.messages, answer, drained).await;
+        let end = serve(stream, protocol, self.listener.messages, service, drained).await;
         if let Err(error) = end {
             self.listener.counts.protocol_error(error);
         }

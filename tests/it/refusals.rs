@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::support::client::raw;
 use crate::support::issuer::NOW;
 use crate::support::{Bearward, TestIssuer, Upstream, block_on, usual};
 
@@ -210,4 +211,68 @@ fn a_head_is_refused_without_a_body_and_a_browser_gets_a_page() {
         assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
         assert!(page.text().starts_with("<!doctype html>"));
     });
+}
+
+#[test]
+fn what_is_no_request_gets_a_reason_too() {
+    let (_main, upstream, gateway) = usual();
+    let long = "x".repeat(200_000);
+    let cases = [
+        ("nonsense\r\n\r\n".to_owned(), "400", "request_malformed"),
+        (
+            "GET / HTTP/1.1\r\nhost: api.test\r\ncontent-length: 1, 2\r\n\r\n".to_owned(),
+            "400",
+            "request_malformed",
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nhost: api.test\r\nx: {long}\r\n\r\n"),
+            "431",
+            "headers_too_large",
+        ),
+        (
+            format!(
+                "GET /{} HTTP/1.1\r\nhost: api.test\r\n\r\n",
+                "x".repeat(70_000)
+            ),
+            "414",
+            "target_too_long",
+        ),
+    ];
+    let mut ids = Vec::new();
+    block_on(async {
+        for (request, status, code) in &cases {
+            let answer = raw(gateway.address(), request.as_bytes()).await;
+            let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            assert!(head.contains("\r\nconnection: close"), "{head}");
+            assert!(
+                head.contains("\r\ncontent-type: application/problem+json"),
+                "{head}"
+            );
+            let body: Value = serde_json::from_str(body).expect("a problem");
+            assert_eq!(body["code"], *code);
+            let told = body["detail"].as_str().expect("words");
+            assert!(!told.contains("nonsense") && !told.contains("xx"), "{told}");
+            ids.push(body["instance"].clone());
+        }
+        let counted = "bearward_decisions_total{issuer=\"none\",outcome=\"deny\",reason=\"request_malformed\",route=\"none\"}";
+        assert!(gateway.metric(counted).await >= 2.0);
+    });
+    assert!(upstream.seen().is_empty());
+    for (line, (id, (_, _, code))) in gateway.stop().iter().zip(ids.iter().zip(&cases)) {
+        assert!(
+            id.as_str()
+                .expect("an id")
+                .ends_with(line["id"].as_str().expect("an id")),
+            "{line}"
+        );
+        assert_eq!(
+            (&line["reason"], &line["method"], &line["path"]),
+            (
+                &Value::from(*code),
+                &Value::from("other"),
+                &Value::from("*")
+            )
+        );
+    }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{HeaderMap, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
@@ -15,14 +15,14 @@ use tokio::sync::oneshot;
 use super::body::Http1Body;
 use super::framing::Decoder;
 use super::outgoing::Outgoing;
-use super::request::{self, Head, Malformed};
+use super::request::{self, Head};
 use super::response::{self, Asked, Framing};
 use super::wire::{Shared, Wire, lock};
 use crate::http::Body;
 use crate::http::body::RequestBody;
 use crate::http::deadline::Timed;
 use crate::http::expect::Waits;
-use crate::http::serve::{Farewell, MessageLimits, ProtocolError};
+use crate::http::serve::{Farewell, MessageLimits, ProtocolError, Service, Unreadable};
 use crate::http::upgrade::Rewound;
 
 /// How long a connection that ends waits for a body that is still being read: its client gets to read the
@@ -46,7 +46,7 @@ type Switch = oneshot::Sender<Rewound>;
 
 /// Why there is no request.
 enum Stopped {
-    Malformed(Malformed),
+    Unreadable(Unreadable),
     Error(ProtocolError),
 }
 
@@ -54,16 +54,17 @@ enum Stopped {
 ///
 /// # Errors
 /// The connection ended in the middle of something.
-pub(crate) async fn serve<S, F, R>(
+pub(crate) async fn serve<S, F, R, G>(
     stream: Timed<S>,
     limits: MessageLimits,
-    answer: F,
+    service: Service<F, G>,
     drained: impl Future<Output = Farewell>,
 ) -> Result<(), ProtocolError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<RequestBody>) -> R,
     R: Future<Output = Response<Body>>,
+    G: Fn(Unreadable) -> Response<Body>,
 {
     let mut connection = Connection {
         wire: Arc::new(Mutex::new(Wire::new(stream))),
@@ -76,9 +77,9 @@ where
         let head = match connection.head().await {
             Ok(Some(head)) => head,
             Ok(None) => break,
-            Err(Stopped::Malformed(why)) => {
-                response::write_refusal(&mut connection.outgoing.head, why.status());
-                connection.write().await?;
+            Err(Stopped::Unreadable(why)) => {
+                let asked = Asked::new(&Method::GET, Version::HTTP_11, false);
+                connection.respond((service.refuse)(why), asked).await?;
                 connection.end().await;
                 return Err(ProtocolError::Parse);
             }
@@ -87,7 +88,7 @@ where
         let asked = Asked::new(&head.method, head.version, head.keep_alive);
         let (request, switch) = connection.request(head);
         // Large, and only here while a request is; made in its place, not moved there.
-        let answering = Box::into_pin(Box::write(Box::new_uninit(), answer(request)));
+        let answering = Box::into_pin(Box::write(Box::new_uninit(), (service.answer)(request)));
         let response = connection.answer(answering).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return connection.switch(response, &asked, switch).await;
@@ -143,7 +144,7 @@ where
             loop {
                 if may_be_whole(&wire.incoming, searched, head_max) {
                     let head = request::read(&mut wire.incoming, head_max);
-                    if let Some(head) = head.map_err(Stopped::Malformed)? {
+                    if let Some(head) = head.map_err(Stopped::Unreadable)? {
                         return Poll::Ready(Ok(Some(head)));
                     }
                 }

@@ -4,12 +4,12 @@ use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Uri, Version};
 
 use super::framing::Decoder;
 use crate::http::expect;
 use crate::http::headers::{digits, has_option};
-use crate::http::serve::MessageLimits;
+use crate::http::serve::{MessageLimits, Unreadable};
 
 /// Fields of a head.
 const FIELDS_MAX: usize = 100;
@@ -28,25 +28,6 @@ pub(super) struct Head {
     pub(super) expects_continue: bool,
 }
 
-/// Why there is no request in what a client sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Malformed {
-    /// It is not HTTP/1.1, or its body could be delimited in two ways.
-    Syntax,
-    TargetTooLong,
-    HeadersTooLarge,
-}
-
-impl Malformed {
-    pub(super) const fn status(self) -> StatusCode {
-        match self {
-            Self::Syntax => StatusCode::BAD_REQUEST,
-            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        }
-    }
-}
-
 /// The most that is read of a head. Up to there a refusal is the gateway's, with its reason.
 pub(super) const fn head_max(limits: MessageLimits) -> usize {
     const LEAST: usize = 8 * 1024;
@@ -58,7 +39,7 @@ pub(super) const fn head_max(limits: MessageLimits) -> usize {
 ///
 /// # Errors
 /// The bytes are no head, one that is too large, or one that cannot be framed safely.
-pub(super) fn read(incoming: &mut BytesMut, head_max: usize) -> Result<Option<Head>, Malformed> {
+pub(super) fn read(incoming: &mut BytesMut, head_max: usize) -> Result<Option<Head>, Unreadable> {
     // Left as it is: filling all fields costs more than reading the usual ten.
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
@@ -67,14 +48,14 @@ pub(super) fn read(incoming: &mut BytesMut, head_max: usize) -> Result<Option<He
     {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if incoming.len() > head_max => {
-            return Err(Malformed::HeadersTooLarge);
+            return Err(Unreadable::HeadersTooLarge);
         }
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(Malformed::HeadersTooLarge),
-        Err(_) => return Err(Malformed::Syntax),
+        Err(httparse::Error::TooManyHeaders) => return Err(Unreadable::HeadersTooLarge),
+        Err(_) => return Err(Unreadable::Syntax),
     };
     let method = parsed.method.unwrap_or_default();
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Malformed::Syntax)?;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Unreadable::Syntax)?;
     let version = match parsed.version {
         Some(1) => Version::HTTP_11,
         _ => Version::HTTP_10,
@@ -87,15 +68,15 @@ pub(super) fn read(incoming: &mut BytesMut, head_max: usize) -> Result<Option<He
     let target = place(parsed.path.unwrap_or_default().as_bytes());
     let mut places = Vec::with_capacity(parsed.headers.len());
     for field in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::Syntax)?;
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Unreadable::Syntax)?;
         places.push((name, place(field.value)));
     }
     let head = incoming.split_to(length).freeze();
     // The URI of the `http` crate holds no more than 64 KiB.
     if target.len() > usize::from(u16::MAX) - 1 {
-        return Err(Malformed::TargetTooLong);
+        return Err(Unreadable::TargetTooLong);
     }
-    let uri = Uri::from_maybe_shared(head.slice(target)).map_err(|_| Malformed::Syntax)?;
+    let uri = Uri::from_maybe_shared(head.slice(target)).map_err(|_| Unreadable::Syntax)?;
     let mut headers = HeaderMap::with_capacity(places.len());
     for (name, place) in places {
         // An empty value may point anywhere.
@@ -104,7 +85,7 @@ pub(super) fn read(incoming: &mut BytesMut, head_max: usize) -> Result<Option<He
         } else {
             head.slice(place)
         };
-        let value = HeaderValue::from_maybe_shared(bytes).map_err(|_| Malformed::Syntax)?;
+        let value = HeaderValue::from_maybe_shared(bytes).map_err(|_| Unreadable::Syntax)?;
         headers.append(name, value);
     }
     let (decoder, is_doubtful) = decoder(&mut headers, version)?;
@@ -126,13 +107,13 @@ pub(super) fn read(incoming: &mut BytesMut, head_max: usize) -> Result<Option<He
 
 /// How the body is delimited, and whether somebody else could read it in another way. Then its length is
 /// dropped, and the connection is closed after it (RFC 9112 section 6.1).
-fn decoder(headers: &mut HeaderMap, version: Version) -> Result<(Decoder, bool), Malformed> {
+fn decoder(headers: &mut HeaderMap, version: Version) -> Result<(Decoder, bool), Unreadable> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(last) = codings.next_back() {
         let last = last.as_bytes().rsplit(|byte| *byte == b',').next();
         let is_chunked = last.is_some_and(|it| it.trim_ascii().eq_ignore_ascii_case(b"chunked"));
         if !is_chunked || version != Version::HTTP_11 {
-            return Err(Malformed::Syntax);
+            return Err(Unreadable::Syntax);
         }
         let is_doubtful = headers.remove(header::CONTENT_LENGTH).is_some();
         return Ok((Decoder::chunked(), is_doubtful));
@@ -142,12 +123,12 @@ fn decoder(headers: &mut HeaderMap, version: Version) -> Result<(Decoder, bool),
         return Ok((Decoder::Done, false));
     };
     let first = first.clone();
-    let length = digits(&first).ok_or(Malformed::Syntax)?;
+    let length = digits(&first).ok_or(Unreadable::Syntax)?;
     let mut repeated = false;
     for other in lengths {
         repeated = true;
         if digits(other) != Some(length) {
-            return Err(Malformed::Syntax);
+            return Err(Unreadable::Syntax);
         }
     }
     if repeated {
@@ -165,7 +146,7 @@ mod tests {
 
     const MAX: usize = 64 * 1024;
 
-    fn head_of(text: &str) -> Result<Option<Head>, Malformed> {
+    fn head_of(text: &str) -> Result<Option<Head>, Unreadable> {
         read(&mut BytesMut::from(text), MAX)
     }
 
@@ -241,7 +222,7 @@ mod tests {
             (new, "x\u{0}: y"),
         ] {
             let text = format!("POST / {version}\r\nhost: a\r\n{fields}\r\n\r\n");
-            assert_eq!(head_of(&text).map(drop), Err(Malformed::Syntax), "{text}");
+            assert_eq!(head_of(&text).map(drop), Err(Unreadable::Syntax), "{text}");
         }
     }
 
@@ -255,13 +236,13 @@ mod tests {
             "G@T / HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\n: x\r\n\r\n",
         ] {
-            assert_eq!(head_of(text).map(drop), Err(Malformed::Syntax), "{text}");
+            assert_eq!(head_of(text).map(drop), Err(Unreadable::Syntax), "{text}");
         }
         let many = "a: b\r\n".repeat(FIELDS_MAX + 1);
         let text = format!("GET / HTTP/1.1\r\n{many}\r\n");
-        assert_eq!(head_of(&text).map(drop), Err(Malformed::HeadersTooLarge));
+        assert_eq!(head_of(&text).map(drop), Err(Unreadable::HeadersTooLarge));
         let long = format!("GET /{}", "a".repeat(MAX));
-        assert_eq!(head_of(&long).map(drop), Err(Malformed::HeadersTooLarge));
+        assert_eq!(head_of(&long).map(drop), Err(Unreadable::HeadersTooLarge));
         assert!(
             head_of("GET / HTTP/1.1\r\nhost: a\r\n")
                 .expect("valid")

@@ -103,14 +103,6 @@ pub(super) fn write_head(out: &mut Vec<u8>, response: &Response<Body>, asked: &A
     }
 }
 
-/// A response without any body to a client whose request is none.
-pub(super) fn write_refusal(out: &mut Vec<u8>, status: StatusCode) {
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = status;
-    let asked = Asked::new(&Method::GET, Version::HTTP_11, false);
-    write_head(out, &response, &asked);
-}
-
 fn framing(response: &Response<Body>, asked: &Asked) -> Framing {
     let status = response.status();
     let has_none = status.is_informational()

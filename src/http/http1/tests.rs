@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::serve;
 use crate::http::body::RequestBody;
 use crate::http::deadline::{Activity, Timed, WaitLimits};
-use crate::http::serve::{Farewell, MessageLimits, ProtocolError};
+use crate::http::serve::{Farewell, MessageLimits, ProtocolError, Service};
 use crate::http::upgrade::OnUpgrade;
 use crate::http::{Body, BodyError};
 
@@ -48,7 +48,8 @@ where
 {
     let (ours, theirs) = duplex(1 << 20);
     let timed = Timed::new(ours, WAITS, false, Arc::new(Activity::default()));
-    let serving = async move { serve(timed, LIMITS, answer, drained).await };
+    let service = Service::naming(answer);
+    let serving = async move { serve(timed, LIMITS, service, drained).await };
     (theirs, tokio::spawn(serving))
 }
 
@@ -308,17 +309,28 @@ async fn a_connection_ends_when_it_is_told_to() {
 async fn what_is_no_request_gets_a_status_and_an_end() {
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000));
     let large = format!("GET / HTTP/1.1\r\nx: {}", "a".repeat(10_000));
-    for (text, status) in [
-        ("nonsense\r\n\r\n", "400 Bad Request"),
-        (&large, "431 Request Header Fields Too Large"),
-        (&long, "431 Request Header Fields Too Large"),
+    for (text, status, why) in [
+        ("nonsense\r\n\r\n", "400 Bad Request", "Syntax"),
+        (
+            &large,
+            "431 Request Header Fields Too Large",
+            "HeadersTooLarge",
+        ),
+        (
+            &long,
+            "431 Request Header Fields Too Large",
+            "HeadersTooLarge",
+        ),
     ] {
         let (mut client, serving) = served(echo, never());
         client.write_all(text.as_bytes()).await.expect("room");
         let answer = all(&mut client).await;
         assert_eq!(
             answer,
-            format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{why}",
+                why.len()
+            )
         );
         let outcome = serving.await.expect("no panic");
         assert_eq!(outcome, Err(ProtocolError::Parse));

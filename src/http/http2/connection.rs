@@ -20,7 +20,7 @@ use crate::http::Body;
 use crate::http::body::RequestBody;
 use crate::http::deadline::Timed;
 use crate::http::room::Room;
-use crate::http::serve::{Farewell, MessageLimits, ProtocolError};
+use crate::http::serve::{Farewell, MessageLimits, ProtocolError, Service, Unreadable};
 
 /// What a window is until somebody says otherwise (RFC 9113 section 6.9.2).
 const WINDOW_FIRST: u32 = 65_535;
@@ -58,7 +58,7 @@ struct Ended {
 }
 
 /// A connection.
-pub(super) struct Connection<'a, S, F, R, D> {
+pub(super) struct Connection<'a, S, F, G, R, D> {
     stream: Timed<S>,
     /// What was read and not yet taken.
     pub(super) incoming: BytesMut,
@@ -67,7 +67,7 @@ pub(super) struct Connection<'a, S, F, R, D> {
     room: Room,
     pub(super) outgoing: Outgoing,
     pub(super) limits: MessageLimits,
-    pub(super) answer: F,
+    pub(super) service: Service<F, G>,
     pub(super) decoder: Decoder,
     /// A header block that is not whole yet.
     pub(super) block: Option<Block>,
@@ -102,16 +102,17 @@ pub(super) struct Connection<'a, S, F, R, D> {
 ///
 /// # Errors
 /// The connection ended in the middle of something.
-pub(crate) async fn serve<S, F, R>(
+pub(crate) async fn serve<S, F, R, G>(
     stream: Timed<S>,
     limits: MessageLimits,
-    answer: F,
+    service: Service<F, G>,
     drained: impl Future<Output = Farewell>,
 ) -> Result<(), ProtocolError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<RequestBody>) -> R,
     R: Future<Output = Response<Body>>,
+    G: Fn(Unreadable) -> Response<Body>,
 {
     let mut drained = pin!(drained);
     let mut connection = Connection {
@@ -121,7 +122,7 @@ where
         room: Room::up_to(READ_MAX),
         outgoing: Outgoing::default(),
         limits,
-        answer,
+        service,
         decoder: Decoder::new(),
         block: None,
         streams: Streams::new(),
@@ -151,11 +152,12 @@ where
     ended.error.map_or(Ok(()), Err)
 }
 
-impl<S, F, R, D> Connection<'_, S, F, R, D>
+impl<S, F, G, R, D> Connection<'_, S, F, G, R, D>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request<RequestBody>) -> R,
     R: Future<Output = Response<Body>>,
+    G: Fn(Unreadable) -> Response<Body>,
     D: Future<Output = Farewell>,
 {
     fn greet(&mut self) {

@@ -9,13 +9,14 @@ use super::receive::connection;
 use super::stream::Blocked;
 use crate::http::Body;
 use crate::http::body::RequestBody;
-use crate::http::serve::Farewell;
+use crate::http::serve::{Farewell, Unreadable};
 
-impl<S, F, R, D> Connection<'_, S, F, R, D>
+impl<S, F, G, R, D> Connection<'_, S, F, G, R, D>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request<RequestBody>) -> R,
     R: Future<Output = Response<Body>>,
+    G: Fn(Unreadable) -> Response<Body>,
     D: Future<Output = Farewell>,
 {
     pub(super) fn settings(&mut self, head: Head, payload: &[u8]) -> Result<(), Broken> {

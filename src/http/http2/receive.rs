@@ -8,14 +8,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{Http2Body, Receiving};
 use super::connection::{Connection, Leaving};
-use super::encode;
 use super::frame::{self, ACK, Broken, Code, END_HEADERS, END_STREAM, Head};
 use super::request::{self, Fields, Unfit};
 use super::stream::Stream;
 use super::tunnel::Tunnel;
 use crate::http::Body;
 use crate::http::body::RequestBody;
-use crate::http::serve::Farewell;
+use crate::http::serve::{Farewell, Unreadable};
 
 /// What a client begins a connection with (section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -37,11 +36,12 @@ pub(super) const fn connection<T>(code: Code) -> Result<T, Broken> {
     Err(Broken::Connection(code))
 }
 
-impl<S, F, R, D> Connection<'_, S, F, R, D>
+impl<S, F, G, R, D> Connection<'_, S, F, G, R, D>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request<RequestBody>) -> R,
     R: Future<Output = Response<Body>>,
+    G: Fn(Unreadable) -> Response<Body>,
     D: Future<Output = Farewell>,
 {
     /// What is looked at of a header section.
@@ -149,8 +149,13 @@ where
         stream.held += length;
         let closed = Err(Broken::Stream(head.stream, Code::STREAM_CLOSED));
         let receiving = match &stream.receiving {
-            Some(receiving) if !stream.is_received => receiving,
-            _ => return closed,
+            _ if stream.is_received => return closed,
+            Some(receiving) => receiving,
+            // Of what was refused: nobody reads it.
+            None => {
+                stream.is_received = ends;
+                return Ok(());
+            }
         };
         stream.is_received = ends;
         let is_small = inner.saturating_mul(KEPT_FACTOR_MAX) < self.incoming_bytes;
@@ -228,17 +233,20 @@ where
                 self.budget.reset()?;
                 Err(Broken::Stream(id, Code::PROTOCOL_ERROR))
             }
-            Err(Unfit::TooLarge(status)) => {
+            Err(Unfit::TooLarge(why)) => {
                 self.budget.reset()?;
-                let none = http::HeaderMap::new();
-                let out = &mut self.outgoing;
-                encode::write_response(out, id, status, &none, (None, true));
-                match ends {
-                    true => Ok(()),
-                    false => Err(Broken::Stream(id, Code::NO_ERROR)),
-                }
+                self.refuse(id, ends, why);
+                Ok(())
             }
         }
+    }
+
+    /// Answers what is no request that could be judged.
+    fn refuse(&mut self, id: u32, ends: bool, why: Unreadable) {
+        let place = self.streams.place();
+        let mut stream = Stream::refused(id, self.window_first, ends);
+        stream.begin((self.service.refuse)(why), &mut self.outgoing);
+        self.streams.put(place, stream);
     }
 
     /// A second header section ends a body.
@@ -294,7 +302,10 @@ where
         let is_head = *head.request.method() == Method::HEAD;
         let request = head.request.map(|()| body);
         // Large, and only here while a request is; made in its place, not moved there.
-        let answering = Box::into_pin(Box::write(Box::new_uninit(), (self.answer)(request)));
+        let answering = Box::into_pin(Box::write(
+            Box::new_uninit(),
+            (self.service.answer)(request),
+        ));
         let both = (receiving, written);
         let stream = Stream::new(id, answering, self.window_first, is_head, both);
         self.streams.put(place, stream);

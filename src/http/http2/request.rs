@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, Method, Request, Uri, Version};
 
 use super::fields::{Field, Name, Pseudo, Value};
 use crate::http::expect;
 use crate::http::headers::digits;
+use crate::http::serve::Unreadable;
 use crate::http::upgrade::Protocol;
 
 /// Fields of a usual request.
@@ -46,7 +47,7 @@ pub(super) enum Unfit {
     /// RFC 9113 section 8.1.1.
     Malformed,
     /// It is one, but more than can be looked at.
-    TooLarge(StatusCode),
+    TooLarge(Unreadable),
 }
 
 impl Fields {
@@ -116,8 +117,7 @@ impl Fields {
             return Err(Unfit::Malformed);
         }
         if self.bytes > self.bytes_max {
-            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return Err(Unfit::TooLarge(status));
+            return Err(Unfit::TooLarge(Unreadable::HeadersTooLarge));
         }
         let length = length(&self.headers)?;
         let method = self.method.ok_or(Unfit::Malformed)?;
@@ -204,7 +204,7 @@ fn authority_of(authority: Bytes) -> Result<Authority, Unfit> {
 fn path_of(path: Bytes) -> Result<PathAndQuery, Unfit> {
     // What the `http` crate holds of one.
     if path.len() >= usize::from(u16::MAX) {
-        return Err(Unfit::TooLarge(StatusCode::URI_TOO_LONG));
+        return Err(Unfit::TooLarge(Unreadable::TargetTooLong));
     }
     let begins = path.first() == Some(&b'/') || *path == *b"*";
     // The `http` crate cuts a fragment off, where others read it.

@@ -12,13 +12,14 @@ use super::frame::{self, Code};
 use super::stream::Step;
 use crate::http::Body;
 use crate::http::body::RequestBody;
-use crate::http::serve::Farewell;
+use crate::http::serve::{Farewell, Unreadable};
 
-impl<S, F, R, D> Connection<'_, S, F, R, D>
+impl<S, F, G, R, D> Connection<'_, S, F, G, R, D>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request<RequestBody>) -> R,
     R: Future<Output = Response<Body>>,
+    G: Fn(Unreadable) -> Response<Body>,
     D: Future<Output = Farewell>,
 {
     /// Runs the streams that have something to do; whether there were any.
@@ -51,7 +52,7 @@ where
             self.budget.useful();
         }
         let blocked = stream.blocked;
-        let mut is_dropped = false;
+        let mut is_dropped = stream.receiving.is_none();
         if let Some(receiving) = &stream.receiving {
             let due = receiving.due();
             is_dropped = due.is_dropped;

@@ -105,6 +105,21 @@ impl<R: Future<Output = Response<Body>>> Stream<R> {
         }
     }
 
+    /// One that has an answer from the beginning, and whose body nobody reads.
+    pub(super) const fn refused(id: u32, window: i64, is_received: bool) -> Self {
+        Self {
+            id,
+            phase: Phase::Sent,
+            window,
+            blocked: None,
+            is_received,
+            receiving: None,
+            held: 0,
+            is_head: false,
+            written: None,
+        }
+    }
+
     /// The response has not begun.
     pub(super) const fn is_unanswered(&self) -> bool {
         matches!(self.phase, Phase::Answering(_))
@@ -150,7 +165,7 @@ impl<R: Future<Output = Response<Body>>> Stream<R> {
     }
 
     /// Writes the head of the response.
-    fn begin(&mut self, response: Response<Body>, out: &mut Outgoing) {
+    pub(super) fn begin(&mut self, response: Response<Body>, out: &mut Outgoing) {
         let (parts, mut body) = response.into_parts();
         let has_none = parts.status.is_informational()
             || matches!(

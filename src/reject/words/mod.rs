@@ -155,6 +155,11 @@ pub(super) fn of<'a>(rejection: &Rejection, setting: &'a Setting<'_>) -> Words<'
                 )
             }
         },
+        Rejection::Syntax => plain(
+            "What was sent is no HTTP request, or it could be read in more than one way.",
+            "Look for control characters in the request line and the headers, for two lengths of the body, \
+             and for a length beside a transfer coding.",
+        ),
         Rejection::TransferCoding => plain(
             "The request has a transfer coding other than chunked.",
             "Send the body with a Content-Length, or with Transfer-Encoding: chunked alone.",

@@ -127,6 +127,26 @@ async fn what_is_too_much_ends_its_own_stream_alone() {
     let (head, block) = until(&mut client, frame::HEADERS).await;
     assert_eq!(head.stream, 101);
     assert!(block.windows(3).any(|it| it == b"431"), "{block:?}");
+    let (head, told) = until(&mut client, frame::DATA).await;
+    assert_eq!((head.stream, head.flags), (101, frame::END_STREAM));
+    assert_eq!(told, b"HeadersTooLarge");
+    // Another has a body, which nobody reads: its client hears why, and that it need not go on.
+    let block = [POST, &field.repeat(20)].concat();
+    let asked = framed(frame::HEADERS, frame::END_HEADERS, 103, &block);
+    let part = framed(frame::DATA, 0, 103, b"part");
+    client
+        .write_all(&[&asked[..], &part].concat())
+        .await
+        .expect("room");
+    let (head, told) = until(&mut client, frame::DATA).await;
+    assert_eq!((head.stream, &told[..]), (103, &b"HeadersTooLarge"[..]));
+    let (head, payload) = until(&mut client, frame::RST_STREAM).await;
+    assert_eq!((head.stream, code(&payload)), (103, Code::NO_ERROR.0));
+    client.write_all(&part).await.expect("room");
+    let ping = framed(frame::PING, 0, 0, b"all well");
+    client.write_all(&ping).await.expect("room");
+    let (_, payload) = next(&mut client).await;
+    assert_eq!(payload, b"all well");
 }
 
 #[tokio::test]

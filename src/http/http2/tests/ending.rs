@@ -88,7 +88,12 @@ async fn the_end_of_the_last_response_arrives_though_its_client_is_slow_and_talk
     let (client, server) = tokio::join!(socket.connect(address), listener.accept());
     let (mut client, (server, _)) = (client.expect("a connection"), server.expect("one"));
     let answer = long(LENGTH);
-    let serving = tokio::spawn(serve(timed(server), LIMITS, answer, std::future::pending()));
+    let serving = tokio::spawn(serve(
+        timed(server),
+        LIMITS,
+        Service::naming(answer),
+        std::future::pending(),
+    ));
     let mut bytes = PREFACE.to_vec();
     bytes.extend(framed(frame::SETTINGS, 0, 0, &number(4, 1 << 20)));
     bytes.extend(framed(
@@ -134,7 +139,7 @@ async fn the_last_stream_that_is_served_is_told_downwards() {
         begins.await.expect("a word");
         Farewell::Gracefully
     };
-    let serving = tokio::spawn(serve(timed(ours), LIMITS, echo, drained));
+    let serving = tokio::spawn(serve(timed(ours), LIMITS, Service::naming(echo), drained));
     // What it has to say to that has no room in the pipe.
     client.write_all(PREFACE).await.expect("room");
     let leaves = framed(frame::GOAWAY, 0, 0, &[0; 8]);

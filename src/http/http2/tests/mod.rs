@@ -19,7 +19,7 @@ use super::frame::{self, Code, Head};
 use super::serve;
 use crate::http::body::RequestBody;
 use crate::http::deadline::{Activity, Timed, WaitLimits};
-use crate::http::serve::{Farewell, MessageLimits, ProtocolError};
+use crate::http::serve::{Farewell, MessageLimits, ProtocolError, Service};
 use crate::http::{Body, BodyError};
 
 const WAITS: WaitLimits = WaitLimits {
@@ -65,7 +65,7 @@ fn served(drained: impl Future<Output = Farewell> + Send + 'static) -> (DuplexSt
     let (ours, theirs) = duplex(1 << 20);
     (
         theirs,
-        tokio::spawn(serve(timed(ours), LIMITS, echo, drained)),
+        tokio::spawn(serve(timed(ours), LIMITS, Service::naming(echo), drained)),
     )
 }
 
@@ -76,7 +76,12 @@ where
     R: Future<Output = Response<Body>> + Send + 'static,
 {
     let (ours, theirs) = duplex(1 << 20);
-    let serving = serve(timed(ours), LIMITS, answer, std::future::pending());
+    let serving = serve(
+        timed(ours),
+        LIMITS,
+        Service::naming(answer),
+        std::future::pending(),
+    );
     (theirs, tokio::spawn(serving))
 }
 
