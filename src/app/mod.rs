@@ -139,12 +139,12 @@ pub fn start(
     let gateway = Arc::new(Gateway {
         inbound: Inbound::new(Arc::clone(&revocations), Arc::clone(&audit)),
         authenticator: Authenticator::new(cache, key_requests, asking, list),
+        oddities: Oddities::new(clock.now()),
         clock,
         audit: Arc::clone(&audit),
         checks: Buckets::new(CHECK_QUOTA, CHECK_PEERS_MAX),
         trial: Trial::default(),
         tracer,
-        oddities: Oddities::default(),
     });
     let (odd, watched) = (Arc::clone(&gateway), Arc::clone(&metrics));
     let cells = (0..workers).map(|worker| metrics.worker(worker));

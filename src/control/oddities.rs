@@ -19,7 +19,6 @@ pub(crate) async fn watch(
 ) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     let minute = |gateway: &Gateway| gateway.clock.now().secs().div_euclid(60);
-    let since = gateway.clock.now();
     let mut last = minute(&gateway);
     loop {
         tick.tick().await;
@@ -29,9 +28,7 @@ pub(crate) async fn watch(
         }
         last = now;
         let now = gateway.clock.now();
-        gateway
-            .oddities
-            .look_at_minutes(&metrics.minutes(now), since);
+        gateway.oddities.look_at_minutes(&metrics.minutes(now));
         for issuer in &active.look().issuers {
             if let Some(offset) = issuer.status.clock_offset() {
                 gateway

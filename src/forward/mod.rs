@@ -15,6 +15,7 @@ mod http1;
 mod http2;
 mod identity;
 mod internal;
+mod length;
 mod pool;
 mod probe;
 mod request;

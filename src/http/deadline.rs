@@ -161,6 +161,11 @@ impl<S> Timed<S> {
         }
     }
 
+    /// How long the client may take nothing.
+    pub(crate) const fn send_max(&self) -> Duration {
+        self.limits.send
+    }
+
     /// Passes a write's outcome on, unless the client has taken nothing for too long.
     fn poll_stuck<T>(
         &mut self,

@@ -4,6 +4,7 @@
 //! would be another wait without a limit.
 
 use std::future::Future;
+use std::time::Duration;
 
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,6 +28,10 @@ pub(crate) enum Farewell {
     /// What runs is finished.
     Gracefully,
 }
+
+/// How long a connection that has ended goes on to read while its client does not end: closed at once, the system
+/// would reset it, and the client might lose the end of its last response (RFC 9112 section 9.6).
+pub(super) const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Bounds of a connection's messages.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +101,20 @@ pub(crate) struct Service<F, G> {
     pub(crate) answer: F,
     /// Answers what is none.
     pub(crate) refuse: G,
+}
+
+/// A connection whose server may give much at once and whose client takes little; client and server.
+#[cfg(test)]
+pub(super) async fn narrow() -> (tokio::net::TcpStream, tokio::net::TcpStream) {
+    let listener = tokio::net::TcpSocket::new_v4().expect("a socket");
+    listener.set_send_buffer_size(512 * 1024).expect("a size");
+    listener.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let listener = listener.listen(1).expect("a listener");
+    let client = tokio::net::TcpSocket::new_v4().expect("a socket");
+    client.set_recv_buffer_size(8 * 1024).expect("a size");
+    let address = listener.local_addr().expect("an address");
+    let (client, server) = tokio::join!(client.connect(address), listener.accept());
+    (client.expect("a connection"), server.expect("one").0)
 }
 
 #[cfg(test)]

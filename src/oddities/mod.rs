@@ -90,8 +90,10 @@ fn as_text<S: serde::Serializer>(at: &UnixTime, serializer: S) -> Result<S::Ok, 
 }
 
 /// What was found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Oddities {
+    /// When counting began.
+    since: UnixTime,
     found: Mutex<VecDeque<Oddity>>,
     counts: [AtomicU64; Kind::ALL.len()],
 }
@@ -106,6 +108,15 @@ pub(crate) struct Whose<'a> {
 }
 
 impl Oddities {
+    /// None yet.
+    pub(crate) fn new(now: UnixTime) -> Self {
+        Self {
+            since: now,
+            found: Mutex::default(),
+            counts: Default::default(),
+        }
+    }
+
     /// The last ones, the newest first.
     pub(crate) fn all(&self) -> Vec<Oddity> {
         self.lock().iter().rev().cloned().collect()
@@ -194,9 +205,9 @@ impl Oddities {
         }
     }
 
-    /// Looks at the minutes, the last of which is not over. `since`: when counting began.
-    pub(crate) fn look_at_minutes(&self, minutes: &[Minute], since: UnixTime) {
-        let unseen = minutes.partition_point(|minute| minute.start() < since);
+    /// Looks at the minutes, the last of which is not over.
+    pub(crate) fn look_at_minutes(&self, minutes: &[Minute]) {
+        let unseen = minutes.partition_point(|minute| minute.start() < self.since);
         let [before @ .., last, _] = minutes.get(unseen..).unwrap_or_default() else {
             return;
         };

@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::client::tls;
+use crate::support::client::{raw, tls};
 use crate::support::gateway::{Gateway, ORDERS, write_certificate};
 use crate::support::issuer::NOW;
 use crate::support::node::{Node, Script};
@@ -340,6 +340,52 @@ fn what_a_server_has_refused_unseen_is_sent_again() {
         }
     });
     assert_eq!(requests.load(Ordering::SeqCst), 4);
+}
+
+/// `:status: 200`, a beginning of a body, and these frames.
+fn cut(stream: u32, ends: &[u8]) -> Vec<u8> {
+    let id = stream.to_be_bytes();
+    let head = [&[0, 0, 1, 1, 4][..], &id, &[0x88]].concat();
+    let data = [&[0, 0, 3, 0, 0][..], &id, b"abc"].concat();
+    [&head, &data, ends].concat()
+}
+
+#[test]
+fn what_a_server_cuts_without_an_error_is_not_taken_for_whole() {
+    let main = main_issuer();
+    // RST_STREAM with NO_ERROR; GOAWAY of no stream.
+    let servers: [fn(usize, u32) -> Vec<u8>; 2] = [
+        |_, stream| {
+            let reset = [&[0, 0, 4, 3, 0][..], &stream.to_be_bytes(), &[0; 4]].concat();
+            cut(stream, &reset)
+        },
+        |_, stream| cut(stream, &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ];
+    for does in servers {
+        let (port, _, _server) = by_hand(100, does);
+        let gateway = in_front_of(&main, port, "protocol = \"h2\"");
+        let token = main.token().sign();
+        block_on(async {
+            let request = format!(
+                "GET /orders/1 HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer {token}\r\n\r\n"
+            );
+            let answer = raw(gateway.address(), request.as_bytes()).await;
+            assert!(answer.ends_with("3\r\nabc\r\n"), "{answer}");
+            let stream = TokioIo::new(tls(gateway.address(), "h2").await);
+            let shaken = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
+            let (mut sender, connection) = shaken.await.expect("a handshake");
+            tokio::spawn(connection);
+            let request = Request::get("https://api.test/orders/1")
+                .header("authorization", format!("Bearer {token}"))
+                .body(Full::<Bytes>::default())
+                .expect("a request");
+            let answer = sender.send_request(request).await.expect("an answer");
+            let mut body = answer.into_body();
+            let first = body.frame().await.expect("a part").expect("whole");
+            assert_eq!(first.into_data().expect("data"), "abc");
+            body.frame().await.expect("an end").expect_err("it is cut");
+        });
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 
-use crate::forward::ForwardError;
+use crate::forward::{ForwardError, length};
 use crate::http::headers::has_option;
 use crate::http::http1::Decoder;
 
@@ -95,8 +95,8 @@ fn read_one(incoming: &mut BytesMut, method: &Method) -> Result<Option<Head>, Fo
         headers.append(name, value);
     }
     let http11 = minor == Some(1);
-    one_length(&mut headers, status);
-    let decoder = decoder(status, &headers, method, http11)?;
+    let length = length::settle(&mut headers, status)?;
+    let decoder = decoder(status, &headers, length, (method, http11))?;
     let keep_alive = http11
         && !has_option(&headers, header::CONNECTION, "close")
         && decoder != Decoder::UntilClose;
@@ -114,10 +114,9 @@ fn read_one(incoming: &mut BytesMut, method: &Method) -> Result<Option<Head>, Fo
 fn decoder(
     status: StatusCode,
     headers: &HeaderMap,
-    method: &Method,
-    http11: bool,
+    length: Option<u64>,
+    (method, http11): (&Method, bool),
 ) -> Result<Decoder, ForwardError> {
-    let length = content_length(headers)?;
     let coded = headers.contains_key(header::TRANSFER_ENCODING);
     if coded {
         if length.is_some() {
@@ -153,44 +152,6 @@ fn decoder(
         Some(length) => Decoder::Length(length),
         None => Decoder::UntilClose,
     })
-}
-
-/// What goes on has one length at most, and none where there is no content (RFC 9110 section 8.6).
-fn one_length(headers: &mut HeaderMap, status: StatusCode) {
-    if headers
-        .get_all(header::CONTENT_LENGTH)
-        .iter()
-        .nth(1)
-        .is_some()
-        && content_length(headers).is_ok()
-        && let Some(first) = headers.get(header::CONTENT_LENGTH).cloned()
-    {
-        headers.insert(header::CONTENT_LENGTH, first);
-    }
-    if status == StatusCode::NO_CONTENT && content_length(headers) == Ok(Some(0)) {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-}
-
-/// One length, or the same several times.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ForwardError> {
-    let invalid = ForwardError::Invalid("its Content-Length is not one number");
-    let mut length = None;
-    for value in headers.get_all(header::CONTENT_LENGTH) {
-        let digits = value.as_bytes();
-        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-            return Err(invalid);
-        }
-        let number = value
-            .to_str()
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok());
-        if number.is_none() || length.is_some_and(|before| Some(before) != number) {
-            return Err(invalid);
-        }
-        length = number;
-    }
-    Ok(length)
 }
 
 #[cfg(test)]

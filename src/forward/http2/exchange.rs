@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use super::{Lease, Place};
 use crate::authenticate::{Ended, Life};
-use crate::forward::ForwardError;
 use crate::forward::pool::Slot;
+use crate::forward::{ForwardError, length};
 use crate::http::body::LimitedBody;
 use crate::http::{Body, BodyError};
 
@@ -191,13 +191,15 @@ impl Lease {
                 }
             }
         };
-        let response = answer.map_err(|mut error| match error.take_message() {
+        let mut response = answer.map_err(|mut error| match error.take_message() {
             Some(request) => {
                 held.0.spend();
                 Unanswered::Unsent(request.into_body())
             }
             None => why(error.error(), &held.0),
         })?;
+        let status = response.status();
+        length::settle(response.headers_mut(), status).map_err(Unanswered::Error)?;
         Ok(response.map(|body| {
             if is_head || body.is_end_stream() {
                 return Body::Empty;
@@ -251,8 +253,12 @@ impl HttpBody for Download {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyError::UpstreamReset)))
+        Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(frame) => Some(frame.map_err(|_| BodyError::UpstreamReset)),
+            None if self.body.is_end_stream() => None,
+            // hyper takes a stream that is reset without an error for one that has ended.
+            None => Some(Err(BodyError::UpstreamReset)),
+        })
     }
 
     fn is_end_stream(&self) -> bool {

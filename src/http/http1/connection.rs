@@ -22,13 +22,15 @@ use crate::http::Body;
 use crate::http::body::RequestBody;
 use crate::http::deadline::Timed;
 use crate::http::expect::Waits;
-use crate::http::serve::{Farewell, MessageLimits, ProtocolError, Service, Unreadable};
+use crate::http::serve::{
+    Farewell, LINGER_TIME_MAX, MessageLimits, ProtocolError, Service, Unreadable,
+};
 use crate::http::upgrade::Rewound;
 
 /// How long a connection that ends waits for a body that is still being read: its client gets to read the
 /// response instead of a reset.
 const LAST_BODY_MAX: Duration = Duration::from_secs(2);
-/// What is read and dropped of a body that nobody wants, after the response.
+/// What is read and dropped after the last response.
 const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -73,14 +75,14 @@ where
         drained: pin!(drained),
         farewell: None,
     };
-    loop {
+    let was_last = loop {
         let head = match connection.head().await {
             Ok(Some(head)) => head,
-            Ok(None) => break,
+            Ok(None) => break false,
             Err(Stopped::Unreadable(why)) => {
                 let asked = Asked::new(&Method::GET, Version::HTTP_11, false);
                 connection.respond((service.refuse)(why), asked).await?;
-                connection.end().await;
+                connection.end(true).await;
                 return Err(ProtocolError::Parse);
             }
             Err(Stopped::Error(error)) => return Err(error),
@@ -94,10 +96,10 @@ where
             return connection.switch(response, &asked, switch).await;
         }
         if !connection.respond(response, asked).await? {
-            break;
+            break true;
         }
-    }
-    connection.end().await;
+    };
+    connection.end(was_last).await;
     Ok(())
 }
 
@@ -248,8 +250,12 @@ where
     ) -> Result<bool, ProtocolError> {
         // A client that was not told to go on may send its body or may not: what follows cannot be told.
         let waits = std::mem::replace(&mut lock(&self.wire).waits, Waits::No);
-        let is_left = lock(&self.wire).is_left();
-        asked.keep_alive &= waits == Waits::No && !is_left && self.farewell.is_none();
+        let (is_left, is_whole) = {
+            let wire = lock(&self.wire);
+            (wire.is_left(), wire.decoder == Decoder::Done)
+        };
+        let is_certain = waits == Waits::No || is_whole;
+        asked.keep_alive &= is_certain && !is_left && self.farewell.is_none();
         self.outgoing.head.reserve(1024);
         let begun = response::write_head(&mut self.outgoing.head, &response, &asked);
         self.send(response.into_body(), begun.framing).await?;
@@ -349,18 +355,18 @@ where
         Ok(())
     }
 
-    /// Says goodbye, to a client that may have gone already.
-    async fn end(&mut self) {
+    /// Says goodbye, to a client that may have gone already; whether a response `was_last`.
+    async fn end(&mut self, was_last: bool) {
         let over = poll_fn(|context| Pin::new(&mut lock(&self.wire).stream).poll_shutdown(context));
         let _ = over.await;
-        let is_left = lock(&self.wire).is_left();
-        if is_left {
-            let _ = tokio::time::timeout(LAST_BODY_MAX, self.linger()).await;
+        let goes_on = lock(&self.wire).goes_on();
+        if was_last && goes_on {
+            let _ = tokio::time::timeout(LINGER_TIME_MAX, self.linger()).await;
         }
     }
 
-    /// Reads and drops what a client still sends of a body that nobody wants: closed at once, the system would
-    /// reset the connection, and the client might lose the response.
+    /// Reads and drops what a client still sends: closed at once, the system would reset the connection, and the
+    /// client might lose the end of its last response (RFC 9112 section 9.6).
     async fn linger(&mut self) {
         let mut bytes = 0;
         poll_fn(|context| {

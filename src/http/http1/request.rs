@@ -76,7 +76,12 @@ pub(super) fn read(incoming: &mut BytesMut, head_max: usize) -> Result<Option<He
     if target.len() > usize::from(u16::MAX) - 1 {
         return Err(Unreadable::TargetTooLong);
     }
-    let uri = Uri::from_maybe_shared(head.slice(target)).map_err(|_| Unreadable::Syntax)?;
+    let target = head.slice(target);
+    // It would be cut off here, and may not be elsewhere (RFC 9112 section 3.2).
+    if target.contains(&b'#') {
+        return Err(Unreadable::Syntax);
+    }
+    let uri = Uri::from_maybe_shared(target).map_err(|_| Unreadable::Syntax)?;
     let mut headers = HeaderMap::with_capacity(places.len());
     for (name, place) in places {
         // An empty value may point anywhere.

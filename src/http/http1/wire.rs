@@ -22,6 +22,9 @@ use crate::http::waiting::Waiting;
 /// What is read at once while a head is expected.
 const HEAD_READ: usize = 8 * 1024;
 
+/// What is read of the next requests while a response is awaited, to see whether the client is still there.
+const WATCHED_MAX: usize = HEAD_READ;
+
 /// A connection's bytes and how far its present request was read.
 pub(super) struct Wire<S> {
     pub(super) stream: Timed<S>,
@@ -33,6 +36,8 @@ pub(super) struct Wire<S> {
     room: Room,
     /// The client waits for a word before it sends its body.
     pub(super) waits: Waits,
+    /// The client has ended, or was silent for too long.
+    pub(super) ended: bool,
     /// A body reads from here.
     pub(super) lent: bool,
     /// Who is told when it does not any more.
@@ -53,6 +58,7 @@ impl<S> Wire<S> {
             decoder: Decoder::Done,
             room: Room::new(),
             waits: Waits::No,
+            ended: false,
             lent: false,
             task: Waiting::default(),
         }
@@ -66,6 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let mut read = ReadBuf::uninit(&mut place);
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
         self.incoming.extend_from_slice(read.filled());
+        self.ended = read.filled().is_empty();
         Poll::Ready(Ok(read.filled().len()))
     }
 
@@ -77,6 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         // The future holds no state: one poll of it is one read into the spare capacity.
         let read = ready!(pin!(read).poll(context))?;
         self.room.took(read);
+        self.ended = read == 0;
         Poll::Ready(Ok(read))
     }
 
@@ -86,14 +94,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.task.register(context);
             return Ok(());
         }
-        if !self.incoming.is_empty() {
-            return Ok(());
+        // Beyond the beginning of another request too: its end would not be seen behind it.
+        while self.incoming.len() < WATCHED_MAX {
+            match self.poll_more(context) {
+                Poll::Ready(Ok(0)) => return Err(ProtocolError::Disconnect),
+                Poll::Ready(Err(error)) => return Err(error.into()),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => break,
+            }
         }
-        match self.poll_more(context) {
-            Poll::Ready(Ok(0)) => Err(ProtocolError::Disconnect),
-            Poll::Ready(Err(error)) => Err(error.into()),
-            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// Whether the client may still send something, which nobody reads.
+    pub(super) const fn goes_on(&self) -> bool {
+        !self.lent && !self.ended
     }
 
     /// Whether there is more of a body, and nobody reads it.

@@ -15,10 +15,13 @@ use crate::http::BodyError;
 use crate::http::expect::Waits;
 use crate::http::waiting::Waiting;
 
-/// What a client may send of one body before it is taken. All bodies of a connection have as much together.
-pub(super) const WINDOW: u32 = 1024 * 1024;
+/// What a client may send of one body before it is taken: a quarter of what all have together, or one that its
+/// upstream does not read would keep the others from coming.
+pub(super) const WINDOW: u32 = WINDOW_OF_ALL / 4;
+/// What a client may send of all bodies of a connection before it is taken.
+pub(super) const WINDOW_OF_ALL: u32 = 1024 * 1024;
 /// So much is taken before a client is told.
-const TOLD_FROM: usize = WINDOW as usize / 8;
+const TOLD_FROM: usize = WINDOW as usize / 4;
 
 /// A body as its connection fills it.
 #[derive(Debug)]

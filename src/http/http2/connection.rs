@@ -9,7 +9,9 @@ use bytes::BytesMut;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-use super::body::WINDOW;
+use tokio::time::Instant;
+
+use super::body::{WINDOW, WINDOW_OF_ALL};
 use super::budget::Budget;
 use super::frame::{self, Broken, Code};
 use super::hpack::Decoder;
@@ -18,9 +20,11 @@ use super::receive::Block;
 use super::streams::{Recent, Streams};
 use crate::http::Body;
 use crate::http::body::RequestBody;
-use crate::http::deadline::Timed;
+use crate::http::deadline::{LazyTimer, Timed};
 use crate::http::room::Room;
-use crate::http::serve::{Farewell, MessageLimits, ProtocolError, Service, Unreadable};
+use crate::http::serve::{
+    Farewell, LINGER_TIME_MAX, MessageLimits, ProtocolError, Service, Unreadable,
+};
 
 /// What a window is until somebody says otherwise (RFC 9113 section 6.9.2).
 const WINDOW_FIRST: u32 = 65_535;
@@ -28,13 +32,14 @@ const WINDOW_FIRST: u32 = 65_535;
 const READ_MAX: usize = 64 * 1024;
 /// How often a connection goes on before it is another's turn.
 const ROUNDS: usize = 8;
-/// How long a connection is read on after our last words: closed at once, the system would answer whatever
-/// still comes with a reset, and the client might lose the end of a response.
-const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
-/// The same where it was the client that broke it.
+/// Frames that are taken before the streams run: a read may hold thousands that cost little to send.
+const FRAMES: usize = 256;
+/// How long a connection is read on that its client has broken.
 const LINGER_BROKEN_MAX: Duration = Duration::from_secs(2);
-/// And how much.
+/// What is read and dropped then.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// How much longer than a body a stream waits for a client that takes nothing: the body says first why it ends.
+const STUCK_BEYOND: Duration = Duration::from_secs(1);
 /// What our PING says: its answer comes when the client has seen that no more streams are to come.
 pub(super) const LAST_PING: [u8; 8] = *b"bearward";
 /// The number above all streams, which tells a client to open no more (section 6.8).
@@ -91,6 +96,15 @@ pub(super) struct Connection<'a, S, F, G, R, D> {
     /// The client opens no more streams.
     pub(super) client_leaves: bool,
     pub(super) leaving: Leaving,
+    /// There may be whole frames in what was read.
+    has_frames: bool,
+    /// The last stream that the client was told of.
+    told: Option<u32>,
+    /// By when the first of the streams that cannot be sent is given up.
+    pub(super) stuck_until: Option<Instant>,
+    pub(super) stuck_timer: LazyTimer,
+    /// How long the client may take nothing of a stream.
+    pub(super) stuck_max: Duration,
     /// None once it is done.
     drained: Option<Pin<&'a mut D>>,
     /// The client has ended, or been silent for too long.
@@ -115,6 +129,7 @@ where
     G: Fn(Unreadable) -> Response<Body>,
 {
     let mut drained = pin!(drained);
+    let stuck_max = stream.send_max() + STUCK_BEYOND;
     let mut connection = Connection {
         stream,
         incoming: BytesMut::new(),
@@ -129,15 +144,20 @@ where
         window: i64::from(WINDOW_FIRST),
         window_first: i64::from(WINDOW_FIRST),
         is_wider: false,
-        room_left: WINDOW as usize,
+        room_left: WINDOW_OF_ALL as usize,
         taken: 0,
         budget: Budget::default(),
         last: 0,
-        was_reset: Recent::default(),
+        was_reset: Recent::new(2 * limits.streams as usize),
         is_greeted: false,
         has_settings: false,
         client_leaves: false,
         leaving: Leaving::No,
+        has_frames: false,
+        told: None,
+        stuck_until: None,
+        stuck_timer: LazyTimer::default(),
+        stuck_max,
         drained: Some(drained.as_mut()),
         is_ended: false,
         broken: false,
@@ -170,12 +190,16 @@ where
         ];
         let out = &mut self.outgoing.frames;
         frame::write_settings(out, &settings);
-        frame::write_window_update(out, 0, WINDOW - WINDOW_FIRST);
+        frame::write_window_update(out, 0, WINDOW_OF_ALL - WINDOW_FIRST);
     }
 
     /// Goes on until there is nothing to do but wait.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
         if let Some(Farewell::AtOnce) = self.look(context) {
+            // As far as it can be said at once.
+            let _ = self
+                .outgoing
+                .poll_write(Pin::new(&mut self.stream), context);
             return Poll::Ready(Ended {
                 error: None,
                 lingers: false,
@@ -189,6 +213,7 @@ where
                 Poll::Pending => false,
             };
             let ran = self.run();
+            self.poll_stuck(context);
             self.take_leave();
             let written = self
                 .outgoing
@@ -228,35 +253,28 @@ where
 
     /// Reads, and takes what has come; pending too while the client does not take what it is sent.
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        if self.broken || self.is_ended || self.outgoing.is_full() {
+        if self.broken || self.outgoing.is_full() {
             return Poll::Pending;
         }
-        if self.incoming.capacity() - self.incoming.len() < self.room.next() / 2 {
-            self.incoming.reserve(self.room.next());
-            self.incoming_bytes = self.incoming.capacity();
+        if !std::mem::take(&mut self.has_frames) {
+            ready!(self.poll_read(context))?;
         }
-        let read = self.stream.read_buf(&mut self.incoming);
-        // The future holds no state: one poll of it is one read into the spare capacity.
-        let count = ready!(pin!(read).poll(context))?;
-        if count == 0 {
-            self.is_ended = true;
-            return Poll::Ready(Ok(()));
-        }
-        self.room.took(count);
         // Of its own, so that what is in it can be looked at beside everything else.
         let mut incoming = std::mem::take(&mut self.incoming);
-        while let Some(taken) = self.take(&mut incoming) {
-            match taken {
-                Ok(()) => {}
-                Err(Broken::Stream(id, code)) => {
+        for n in 0.. {
+            self.has_frames = n == FRAMES;
+            if self.has_frames || self.broken {
+                break;
+            }
+            match self.take(&mut incoming) {
+                None => break,
+                Some(Ok(())) => {}
+                Some(Err(Broken::Stream(id, code))) => {
                     if let Err(Broken::Connection(code)) = self.reset(id, code) {
                         self.breaks(code);
                     }
                 }
-                Err(Broken::Connection(code)) => self.breaks(code),
-            }
-            if self.broken {
-                break;
+                Some(Err(Broken::Connection(code))) => self.breaks(code),
             }
         }
         self.incoming = incoming;
@@ -266,10 +284,27 @@ where
         Poll::Ready(Ok(()))
     }
 
+    /// Reads once.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        if self.is_ended {
+            return Poll::Pending;
+        }
+        if self.incoming.capacity() - self.incoming.len() < self.room.next() / 2 {
+            self.incoming.reserve(self.room.next());
+            self.incoming_bytes = self.incoming.capacity();
+        }
+        let read = self.stream.read_buf(&mut self.incoming);
+        // The future holds no state: one poll of it is one read into the spare capacity.
+        let count = ready!(pin!(read).poll(context))?;
+        self.is_ended = count == 0;
+        self.room.took(count);
+        Poll::Ready(Ok(()))
+    }
+
     /// Ends the connection with an error.
     fn breaks(&mut self, code: Code) {
         self.broken = true;
-        frame::write_goaway(&mut self.outgoing.frames, self.last, code);
+        self.tell_last(code);
         self.streams = Streams::new();
     }
 
@@ -277,9 +312,15 @@ where
     fn take_leave(&mut self) {
         let goes = self.is_ended || self.client_leaves;
         if goes && !self.broken && self.streams.is_empty() && self.leaving != Leaving::Told {
-            self.leaving = Leaving::Told;
-            frame::write_goaway(&mut self.outgoing.frames, self.last, Code::NO_ERROR);
+            self.tell_last(Code::NO_ERROR);
         }
+    }
+
+    /// Tells the client which stream is the last; that number only ever goes down (section 6.8).
+    pub(super) fn tell_last(&mut self, code: Code) {
+        self.leaving = Leaving::Told;
+        let last = *self.told.get_or_insert(self.last);
+        frame::write_goaway(&mut self.outgoing.frames, last, code);
     }
 
     /// How the connection ended, if it has, with what became of the last write.

@@ -50,8 +50,7 @@ where
         if !head.has(ACK) {
             frame::write_ping(out, ACK, payload);
         } else if payload == LAST_PING && self.leaving == Leaving::Announced {
-            self.leaving = Leaving::Told;
-            frame::write_goaway(out, self.last, Code::NO_ERROR);
+            self.tell_last(Code::NO_ERROR);
         }
         Ok(())
     }

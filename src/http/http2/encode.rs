@@ -197,7 +197,7 @@ mod tests {
         }
         assert!(rest.is_empty());
         let mut fields = Vec::new();
-        let read = Decoder::new().read(&block, |field| fields.push(field));
+        let read = Decoder::new().read(&block, |field| fields.push(field.into_owned()));
         assert_eq!(read, Ok(()));
         (heads, fields)
     }

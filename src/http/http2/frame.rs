@@ -32,6 +32,7 @@ impl Code {
     pub(super) const STREAM_CLOSED: Self = Self(5);
     pub(super) const FRAME_SIZE_ERROR: Self = Self(6);
     pub(super) const REFUSED_STREAM: Self = Self(7);
+    pub(super) const CANCEL: Self = Self(8);
     pub(super) const COMPRESSION_ERROR: Self = Self(9);
     pub(super) const ENHANCE_YOUR_CALM: Self = Self(11);
 }

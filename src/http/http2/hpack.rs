@@ -5,6 +5,7 @@
 //! credentials out of the table (section 7.1.3), and the same in each request of a connection: the last one
 //! is kept as it was coded, so that what comes again is compared instead of decoded.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -105,14 +106,14 @@ impl Decoder {
     pub(super) fn read(
         &mut self,
         block: &[u8],
-        mut take: impl FnMut(Field),
+        mut take: impl FnMut(Cow<'_, Field>),
     ) -> Result<(), Unreadable> {
         let mut block = Block(block);
         let mut begun = false;
         while let Some(first) = block.byte() {
             match first {
                 // Indexed (section 6.1).
-                0x80.. => take(self.at(block.number(first, 7)?)?.clone()),
+                0x80.. => take(Cow::Borrowed(self.at(block.number(first, 7)?)?)),
                 // With a place in the table (section 6.2.1).
                 0x40.. => {
                     let name = self.name(block.number(first, 6)?, &mut block)?;
@@ -120,7 +121,7 @@ impl Decoder {
                     let bytes = value.len();
                     let field = Field::new(name.clone(), Value::read(&name.0, value), bytes);
                     self.add(field.clone());
-                    take(field);
+                    take(Cow::Owned(field));
                 }
                 // A new size of the table, before the first field only (sections 4.2 and 6.3).
                 0x20.. => {
@@ -136,7 +137,7 @@ impl Decoder {
                 _ => {
                     let name = self.name(block.number(first, 4)?, &mut block)?;
                     let string = block.string()?;
-                    take(self.passing(name, string)?);
+                    take(Cow::Owned(self.passing(name, string)?));
                 }
             }
             begun = true;
@@ -225,6 +226,7 @@ mod tests {
     fn read(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<String>, Unreadable> {
         let mut fields = Vec::new();
         decoder.read(block, |field| {
+            let field = field.into_owned();
             let name = match field.name {
                 Name::Pseudo(pseudo) => format!(":{pseudo:?}").to_lowercase(),
                 Name::Ordinary(name) => name.to_string(),

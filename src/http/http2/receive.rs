@@ -224,7 +224,8 @@ where
             return Ok(());
         }
         if self.streams.len() >= self.limits.streams as usize {
-            self.budget.reset()?;
+            // It may not have heard of our bound yet.
+            self.budget.idle_frame()?;
             return Err(Broken::Stream(id, Code::REFUSED_STREAM));
         }
         match fields.request() {

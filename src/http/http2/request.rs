@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Method, Request, Uri, Version};
+use std::borrow::Cow;
 
 use super::fields::{Field, Name, Pseudo, Value};
 use crate::http::expect;
@@ -67,12 +68,13 @@ impl Fields {
     }
 
     /// Takes the next field.
-    pub(super) fn take(&mut self, field: Field) {
+    pub(super) fn take(&mut self, field: Cow<'_, Field>) {
         self.bytes += field.bytes;
-        // What is too much is not kept.
+        // What is too much is not kept, nor made.
         if self.bytes > self.bytes_max {
             return;
         }
+        let field = field.into_owned();
         match (field.name, field.value) {
             (Name::Pseudo(pseudo), Value::Pseudo(value)) => self.take_pseudo(pseudo, value),
             (Name::Ordinary(name), Value::Ordinary(value)) if may_be_here(&name, &value) => {

@@ -5,7 +5,9 @@ use std::task::Context;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::body::WINDOW;
+use tokio::time::Instant;
+
+use super::body::WINDOW_OF_ALL;
 use super::connection::Connection;
 use super::encode;
 use super::frame::{self, Code};
@@ -52,6 +54,7 @@ where
             self.budget.useful();
         }
         let blocked = stream.blocked;
+        let stuck_since = stream.stuck_since;
         let mut is_dropped = stream.receiving.is_none();
         if let Some(receiving) = &stream.receiving {
             let due = receiving.due();
@@ -66,6 +69,11 @@ where
             if due.goes_on && stream.is_unanswered() {
                 encode::write_continue(&mut self.outgoing, stream.id);
             }
+        }
+        if let Some(since) = stuck_since
+            && self.stuck_until.is_none()
+        {
+            self.stuck_until = Some(since + self.stuck_max);
         }
         match step {
             Step::Waits => self.streams.block(place, blocked),
@@ -87,6 +95,26 @@ where
         self.tell_taken();
     }
 
+    /// Gives up the streams whose client has taken nothing of them for too long.
+    pub(super) fn poll_stuck(&mut self, context: &mut Context<'_>) {
+        while let Some(until) = self.stuck_until
+            && self.stuck_timer.poll(context, until).is_ready()
+        {
+            let now = Instant::now();
+            let max = self.stuck_max;
+            let due = self
+                .streams
+                .stuck()
+                .filter(|(_, since)| *since + max <= now);
+            for (id, _) in due.collect::<Vec<_>>() {
+                // It has an answer: that costs no budget.
+                let _ = self.reset(id, Code::CANCEL);
+            }
+            let first = self.streams.stuck().map(|(_, since)| since).min();
+            self.stuck_until = first.map(|since| since + max);
+        }
+    }
+
     /// Takes a stream out; what it has not taken of its body is nobody's any more.
     pub(super) fn remove(&mut self, place: usize) {
         if let Some(stream) = self.streams.remove(place) {
@@ -96,7 +124,7 @@ where
 
     /// Tells the client of what was taken, when that has become much.
     pub(super) fn tell_taken(&mut self) {
-        if self.taken >= WINDOW as usize / 8 {
+        if self.taken >= WINDOW_OF_ALL as usize / 8 {
             let by = std::mem::take(&mut self.taken);
             self.room_left += by;
             let by = u32::try_from(by).unwrap_or(frame::WINDOW_MAX);

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body::Body as _;
 
+use tokio::time::Instant;
+
 use super::body::Receiving;
 use super::encode;
 use super::frame::{Code, PAYLOAD_MAX, WINDOW_MAX};
@@ -26,6 +28,8 @@ pub(super) struct Stream<R> {
     window: i64,
     /// Why something that is to be sent was not.
     pub(super) blocked: Option<Blocked>,
+    /// Since when the client takes nothing of it.
+    pub(super) stuck_since: Option<Instant>,
     /// Its request has a body.
     pub(super) receiving: Option<Arc<Receiving>>,
     /// The client has sent all of its request.
@@ -97,6 +101,7 @@ impl<R: Future<Output = Response<Body>>> Stream<R> {
             phase: Phase::Answering(answering),
             window,
             blocked: None,
+            stuck_since: None,
             is_received: receiving.is_none(),
             receiving,
             held: 0,
@@ -112,6 +117,7 @@ impl<R: Future<Output = Response<Body>>> Stream<R> {
             phase: Phase::Sent,
             window,
             blocked: None,
+            stuck_since: None,
             is_received,
             receiving: None,
             held: 0,
@@ -144,12 +150,18 @@ impl<R: Future<Output = Response<Body>>> Stream<R> {
             };
             self.begin(response, out);
         }
+        let stuck_since = self.stuck_since.take();
+        let before = self.window;
         let step = match &mut self.phase {
             Phase::Sending(sending) => {
                 let windows = (&mut self.window, window);
                 match sending.send(self.id, context, out, windows) {
                     Sent::Blocked(by) => {
                         self.blocked = Some(by);
+                        if by != Blocked::Room {
+                            let since = stuck_since.filter(|_| self.window == before);
+                            self.stuck_since = since.or_else(|| Some(Instant::now()));
+                        }
                         Step::Waits
                     }
                     Sent::Step(step) => step,

@@ -3,29 +3,37 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::queue::{Place, Queue};
 use super::stream::{Blocked, Stream};
 
 /// Places that a connection without streams keeps.
 const KEPT: usize = 4;
 
-/// Streams whose reset is remembered: what was on its way then is left out.
-const RECENT: usize = 64;
-
-/// The streams that were reset last.
-#[derive(Debug, Default)]
-pub(super) struct Recent(VecDeque<u32>);
+/// The streams that were reset last: what was on its way then is left out.
+#[derive(Debug)]
+pub(super) struct Recent {
+    ids: VecDeque<u32>,
+    max: usize,
+}
 
 impl Recent {
+    /// So many are remembered.
+    pub(super) const fn new(max: usize) -> Self {
+        let ids = VecDeque::new();
+        Self { ids, max }
+    }
+
     pub(super) fn put(&mut self, id: u32) {
-        if self.0.len() == RECENT {
-            self.0.pop_front();
+        if self.ids.len() == self.max {
+            self.ids.pop_front();
         }
-        self.0.push_back(id);
+        self.ids.push_back(id);
     }
 
     pub(super) fn contains(&self, id: u32) -> bool {
-        self.0.contains(&id)
+        self.ids.contains(&id)
     }
 }
 
@@ -175,6 +183,12 @@ impl<R> Streams<R> {
             }
         }
         is_too_much
+    }
+
+    /// Those that cannot be sent, and since when.
+    pub(super) fn stuck(&self) -> impl Iterator<Item = (u32, Instant)> {
+        let streams = self.places.iter().filter_map(|(_, it)| it.as_ref());
+        streams.filter_map(|it| Some((it.id, it.stuck_since?)))
     }
 
     /// Takes a stream out.

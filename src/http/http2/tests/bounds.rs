@@ -203,3 +203,102 @@ async fn resets_are_forgotten_in_time() {
         tokio::time::advance(Duration::from_secs(15)).await;
     }
 }
+
+/// A request for a body.
+fn upload(id: u32) -> Vec<u8> {
+    framed(frame::HEADERS, frame::END_HEADERS, id, POST)
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_reads_leaves_room_for_others() {
+    let answer = |request: Request<RequestBody>| async move {
+        let mut body = request.into_body();
+        let first = body.frame().await.expect("a part").expect("whole");
+        if first.into_data().expect("data")[0] == b'n' {
+            std::future::pending::<()>().await;
+        }
+        let _ = body.collect().await;
+        Response::new(Body::Empty)
+    };
+    let (mut client, _serving) = served_by(answer);
+    client.write_all(PREFACE).await.expect("room");
+    let part = |id, ends, byte| framed(frame::DATA, ends, id, &[byte; 16 * 1024]);
+    // As much as a stream may send, of three that nobody reads beyond their beginning.
+    for id in [1, 3, 5] {
+        client.write_all(&upload(id)).await.expect("room");
+        for _ in 0..16 {
+            client.write_all(&part(id, 0, b'n')).await.expect("room");
+        }
+    }
+    client.write_all(&upload(7)).await.expect("room");
+    let ends = frame::END_STREAM;
+    client.write_all(&part(7, ends, b'y')).await.expect("room");
+    let (head, _) = until(&mut client, frame::HEADERS).await;
+    assert_eq!(head.stream, 7);
+}
+
+#[tokio::test]
+async fn what_crosses_our_resets_costs_nothing() {
+    let (mut client, _serving) = served_by(|_| async { Response::new(Body::Empty) });
+    client.write_all(PREFACE).await.expect("room");
+    // As many as may be open, twice: each is answered without a look at its body.
+    let ids: Vec<u32> = (0..2 * LIMITS.streams).map(|n| 2 * n + 1).collect();
+    for id in &ids {
+        client.write_all(&upload(*id)).await.expect("room");
+        let (head, payload) = until(&mut client, frame::RST_STREAM).await;
+        assert_eq!((head.stream, code(&payload)), (*id, Code::NO_ERROR.0));
+    }
+    let ends = frame::END_HEADERS | frame::END_STREAM;
+    for id in &ids {
+        let trailers = framed(frame::HEADERS, ends, *id, b"\x00\x01x\x01y");
+        client.write_all(&trailers).await.expect("room");
+    }
+    let ping = framed(frame::PING, 0, 0, b"all well");
+    client.write_all(&ping).await.expect("room");
+    assert_eq!(until(&mut client, frame::PING).await.1, b"all well");
+}
+
+#[tokio::test]
+async fn a_first_flight_beyond_what_is_allowed_is_refused_and_no_more() {
+    let (mut client, _serving) = served_by(|_| std::future::pending());
+    let ends = frame::END_HEADERS | frame::END_STREAM;
+    let mut flight = PREFACE.to_vec();
+    for n in 0..300 {
+        flight.extend(framed(frame::HEADERS, ends, 2 * n + 1, GET));
+    }
+    client.write_all(&flight).await.expect("room");
+    for n in LIMITS.streams..300 {
+        let (head, payload) = until(&mut client, frame::RST_STREAM).await;
+        let told = (head.stream, code(&payload));
+        assert_eq!(told, (2 * n + 1, Code::REFUSED_STREAM.0));
+    }
+    let ping = framed(frame::PING, 0, 0, b"all well");
+    client.write_all(&ping).await.expect("room");
+    assert_eq!(next(&mut client).await.1, b"all well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_its_client_does_not_take_is_given_up_alone() {
+    // Other requests are under way, so that the connection is never idle.
+    let activity = Arc::new(Activity::default());
+    let _busy = activity.begin();
+    let (ours, mut client) = duplex(1 << 20);
+    let stream = Timed::new(ours, WAITS, true, activity);
+    let service = Service::naming(long(5));
+    tokio::spawn(serve(stream, LIMITS, service, std::future::pending()));
+    let none = framed(frame::SETTINGS, 0, 0, &number(4, 0));
+    let ends = frame::END_HEADERS | frame::END_STREAM;
+    let asked = [1, 3].map(|id| framed(frame::HEADERS, ends, id, GET));
+    let flight = [PREFACE, &none, &asked.concat()].concat();
+    client.write_all(&flight).await.expect("room");
+    // One moves on in the middle of its time, and has all of it again.
+    tokio::time::sleep(WAITS.send / 2).await;
+    let byte = framed(frame::WINDOW_UPDATE, 0, 3, &1_u32.to_be_bytes());
+    client.write_all(&byte).await.expect("room");
+    let begun = tokio::time::Instant::now();
+    for (id, after) in [(1, WAITS.send / 2), (3, WAITS.send)] {
+        let (head, payload) = until(&mut client, frame::RST_STREAM).await;
+        assert_eq!((head.stream, code(&payload)), (id, Code::CANCEL.0));
+        assert_eq!(begun.elapsed().as_secs(), after.as_secs() + 1);
+    }
+}

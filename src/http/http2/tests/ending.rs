@@ -1,6 +1,7 @@
 //! How a connection ends: what has begun is served, and what was sent arrives.
 
 use super::*;
+use crate::http::http2::connection::LAST_PING;
 
 #[tokio::test]
 async fn a_connection_that_is_to_end_serves_what_has_begun() {
@@ -78,15 +79,7 @@ async fn whoever_reads_a_body_apart_learns_that_its_client_has_gone() {
 #[tokio::test]
 async fn the_end_of_the_last_response_arrives_though_its_client_is_slow_and_talks() {
     const LENGTH: usize = 400 * 1024;
-    let listener = tokio::net::TcpSocket::new_v4().expect("a socket");
-    listener.set_send_buffer_size(512 * 1024).expect("a size");
-    listener.bind(([127, 0, 0, 1], 0).into()).expect("a port");
-    let listener = listener.listen(1).expect("a listener");
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(8 * 1024).expect("a size");
-    let address = listener.local_addr().expect("an address");
-    let (client, server) = tokio::join!(socket.connect(address), listener.accept());
-    let (mut client, (server, _)) = (client.expect("a connection"), server.expect("one"));
+    let (mut client, server) = narrow().await;
     let answer = long(LENGTH);
     let serving = tokio::spawn(serve(
         timed(server),
@@ -154,4 +147,33 @@ async fn the_last_stream_that_is_served_is_told_downwards() {
     assert_eq!(rest, b"", "nothing else");
     drop(client);
     assert_eq!(serving.await.expect("no panic"), Ok(()));
+}
+
+#[tokio::test]
+async fn what_was_told_to_be_the_last_stream_stays_it() {
+    let (mut client, _serving) = served(std::future::ready(Farewell::Gracefully));
+    let ends = frame::END_HEADERS | frame::END_STREAM;
+    client.write_all(PREFACE).await.expect("room");
+    let asked = framed(frame::HEADERS, ends, 1, POST);
+    client.write_all(&asked).await.expect("room");
+    let (_, announced) = until(&mut client, frame::GOAWAY).await;
+    assert_eq!(announced[..4], [0x7f, 0xff, 0xff, 0xff]);
+    let held = framed(frame::HEADERS, frame::END_HEADERS, 3, POST);
+    let heard = framed(frame::PING, 1, 0, &LAST_PING);
+    client
+        .write_all(&[held, heard].concat())
+        .await
+        .expect("room");
+    let (_, told) = until(&mut client, frame::GOAWAY).await;
+    assert_eq!(told[..4], 3_u32.to_be_bytes());
+    // One that is not served, and then an error of the client's.
+    let late = framed(frame::HEADERS, ends, 5, GET);
+    let wrong = framed(frame::DATA, 0, 0, b"");
+    client
+        .write_all(&[late, wrong].concat())
+        .await
+        .expect("room");
+    let (_, last) = until(&mut client, frame::GOAWAY).await;
+    assert_eq!(last[..4], 3_u32.to_be_bytes());
+    assert_eq!(code(&last), Code::PROTOCOL_ERROR.0);
 }

@@ -19,7 +19,7 @@ use super::frame::{self, Code, Head};
 use super::serve;
 use crate::http::body::RequestBody;
 use crate::http::deadline::{Activity, Timed, WaitLimits};
-use crate::http::serve::{Farewell, MessageLimits, ProtocolError, Service};
+use crate::http::serve::{Farewell, MessageLimits, ProtocolError, Service, narrow};
 use crate::http::{Body, BodyError};
 
 const WAITS: WaitLimits = WaitLimits {
