@@ -92,7 +92,7 @@ fn print(told: &Value) {
         ));
     }
     data(&format!(
-        "{} requests judged, {} of them the same; {} left out, whose issuer would have to be asked",
+        "requests judged: {}, of them the same: {}; left out, since their issuer would have to be asked: {}",
         text(told, "judged"),
         text(told, "same"),
         text(told, "left_out")

@@ -5,13 +5,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use http::uri::Scheme;
 use http::{Method, Uri};
 use serde_json::json;
 
 use super::output::{Code, Failure, data};
 use super::{CONFIG, Outcome, load};
-use crate::config::Config;
+use crate::config::{Config, ListenerSettings};
 use crate::explain::{Nowhere, RouteTold, RuleTold, try_request};
+use crate::listen::Address;
 use crate::policy::{IssuerKeys, Placement, Policy, RouteTable, TrustedIssuer};
 use crate::published::Published;
 
@@ -31,7 +33,7 @@ pub(super) struct TestArguments {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
-    /// The listener that is asked; by default the first that answers for the host.
+    /// The listener that is asked; by default one with the URL's port, or its scheme, that answers for the host.
     #[arg(long)]
     listener: Option<String>,
     /// Print it as JSON.
@@ -70,13 +72,17 @@ pub(super) fn route(command: &RouteCommand) -> Outcome {
     let config = load(&arguments.config)?;
     let policy = policy(&config);
     let listeners: Vec<&str> = config.listeners.iter().map(|it| &*it.name).collect();
-    let tried = try_request(
-        &policy,
-        &listeners,
-        arguments.listener.as_deref(),
-        &method,
-        &uri,
-    );
+    let ask = |listener| try_request(&policy, &listeners, listener, &method, &uri);
+    let by = |fits: fn(&ListenerSettings, &Uri) -> bool| {
+        let mut likely = config.listeners.iter().filter(|it| fits(it, &uri));
+        likely.find_map(|it| ask(Some(&it.name)).ok())
+    };
+    // Where something forwards ports to the gateway, the URL's is none of ours.
+    let likely = || by(has_port).or_else(|| by(has_scheme));
+    let tried = match arguments.listener.as_deref() {
+        Some(name) => ask(Some(name)),
+        None => likely().map_or_else(|| ask(None), Ok),
+    };
     let tried = tried.map_err(|error| match error {
         Nowhere::Listener(_) => usage(error.to_string()),
         _ => Failure::new(Code::Negative, error),
@@ -99,6 +105,15 @@ pub(super) fn route(command: &RouteCommand) -> Outcome {
             format!("405 method_not_allowed: use {}", placement.route.allow()),
         )),
     }
+}
+
+fn has_port(listener: &ListenerSettings, uri: &Uri) -> bool {
+    let port = uri.port_u16();
+    matches!(listener.address, Address::Tcp(it) if Some(it.port()) == port)
+}
+
+fn has_scheme(listener: &ListenerSettings, uri: &Uri) -> bool {
+    listener.tls.is_some() == (uri.scheme() == Some(&Scheme::HTTPS))
 }
 
 /// Routes and rules alone: nothing is judged.

@@ -142,7 +142,7 @@ pub(super) const KEYS: &[Key] = &[
     with("listeners.*.limits.idle_timeout", wait(100, DAY), "75s", "Between requests."),
     with("listeners.*.limits.send_timeout", wait(100, DAY), "5m", "While a client takes nothing of an answer."),
     with("listeners.*.limits.body_timeout", wait(100, HOUR), "30s", "Between bytes of a request's body."),
-    with("listeners.*.limits.header_bytes", bytes(KIB, MIB), "32KiB", "Of a header section."),
+    with("listeners.*.limits.header_bytes", bytes(KIB, MIB), "32KiB", "Of a header section, which may have 100 fields."),
     with("listeners.*.limits.target_bytes", bytes(64, 63 * KIB), "8KiB", "Of a request target."),
     with("listeners.*.limits.token_bytes", bytes(64, MIB), "8KiB", "Of a token."),
     with("listeners.*.limits.body_bytes", Kind::SizeOr("unlimited"), "10MiB", "Of a request's body."),

@@ -16,9 +16,10 @@ impl Gateway {
     /// Answers what a client sent in place of a request.
     pub(crate) fn refuse(downstream: &Arc<Downstream>, why: Unreadable) -> Response<Body> {
         let rejection = match why {
-            Unreadable::Syntax => Rejection::Syntax,
+            Unreadable::Syntax(what) => Rejection::Garbled(what),
             Unreadable::TargetTooLong => Rejection::TargetTooLong,
             Unreadable::HeadersTooLarge => Rejection::HeadersTooLarge,
+            Unreadable::TooManyHeaders => Rejection::TooManyHeaders,
         };
         let in_flight = downstream.activity.begin();
         let serving = downstream.serving.load();

@@ -7,6 +7,7 @@ mod date;
 pub(crate) mod deadline;
 mod expect;
 pub(crate) mod form;
+pub(crate) mod garbled;
 pub(crate) mod headers;
 pub(crate) mod host;
 pub(crate) mod http1;

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::RequestBody;
 use super::deadline::Timed;
+use super::garbled::Garbled;
 use super::{Body, http1, http2};
 
 /// What a connection speaks.
@@ -33,6 +34,9 @@ pub(crate) enum Farewell {
 /// would reset it, and the client might lose the end of its last response (RFC 9112 section 9.6).
 pub(super) const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Fields of a request's header section, in either protocol. A cookie that HTTP/2 sends in pieces is one.
+pub(crate) const FIELDS_MAX: usize = 100;
+
 /// Bounds of a connection's messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MessageLimits {
@@ -49,9 +53,11 @@ pub(crate) struct MessageLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
     /// It is not the protocol, or its body could be delimited in two ways.
-    Syntax,
+    Syntax(Garbled),
     TargetTooLong,
     HeadersTooLarge,
+    /// More than [`FIELDS_MAX`].
+    TooManyHeaders,
 }
 
 /// How a connection ended that did not end well: the `kind` of `protocol_errors_total`.
@@ -124,9 +130,9 @@ impl<F> Service<F, fn(Unreadable) -> Response<Body>> {
         let refuse = |why| {
             let mut response = Response::new(Body::Fixed(format!("{why:?}").into()));
             *response.status_mut() = match why {
-                Unreadable::Syntax => http::StatusCode::BAD_REQUEST,
+                Unreadable::Syntax(_) => http::StatusCode::BAD_REQUEST,
                 Unreadable::TargetTooLong => http::StatusCode::URI_TOO_LONG,
-                Unreadable::HeadersTooLarge => http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                _ => http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             };
             response
         };

@@ -33,6 +33,22 @@ pub(crate) enum TargetError {
     Escape,
 }
 
+impl TargetError {
+    /// What the client can do.
+    pub(crate) const fn mend(self) -> &'static str {
+        match self {
+            Self::Authority => {
+                "Send one Host header: a name or an address, with or without a port, and nothing else."
+            }
+            Self::AuthorityConflict => "Send the Host header that the target's authority is.",
+            Self::Form => "Ask for a path. CONNECT and `OPTIONS *` are not for an API's gateway.",
+            Self::DotSegment | Self::EmptySegment | Self::Byte | Self::Escape => {
+                "Send the path in its one plain form, without dot segments, empty segments and needless escapes."
+            }
+        }
+    }
+}
+
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target<'a> {

@@ -23,6 +23,8 @@ use crate::authenticate::Refused;
 use crate::authorize::AuthorizationError;
 use crate::clock::UnixTime;
 use crate::forward::ForwardError;
+use crate::http::garbled::Garbled;
+use crate::http::serve::FIELDS_MAX;
 use crate::http::target::TargetError;
 use crate::http::{Body, BodyError};
 use crate::policy::{Disclosure, Policy, Requirement, Resources, Route};
@@ -39,6 +41,8 @@ pub(crate) enum Rejection {
     AuthorityUnknown,
     BodyTooLarge,
     Forward(ForwardError),
+    /// It is not the protocol, or could be read in more than one way.
+    Garbled(Garbled),
     HeadersTooLarge,
     Internal,
     MethodNotAllowed,
@@ -49,10 +53,9 @@ pub(crate) enum Rejection {
     RouteUnnamed,
     /// And no route here has the name that it was given.
     RouteUnknown,
-    /// It is not the protocol, or its body could be delimited in two ways.
-    Syntax,
     Target(TargetError),
     TargetTooLong,
+    TooManyHeaders,
     /// A transfer coding other than `chunked` alone.
     TransferCoding,
     /// An escaped slash on a route that does not allow it.
@@ -90,12 +93,12 @@ impl Rejection {
             Self::AuthorityUnknown => Reason::AuthorityUnknown,
             Self::BodyTooLarge => Reason::BodyTooLarge,
             Self::Forward(error) => error.reason(),
-            Self::HeadersTooLarge => Reason::HeadersTooLarge,
+            Self::HeadersTooLarge | Self::TooManyHeaders => Reason::HeadersTooLarge,
             Self::Internal => Reason::InternalError,
             Self::MethodNotAllowed => Reason::MethodNotAllowed,
             Self::RateLimited(_) => Reason::RateLimited,
             Self::RouteNotFound | Self::RouteUnknown => Reason::RouteNotFound,
-            Self::Syntax
+            Self::Garbled(_)
             | Self::Target(_)
             | Self::TransferCoding
             | Self::EncodedSlash
@@ -123,7 +126,9 @@ impl Rejection {
             Self::Authentication(refused) => Some(refused.error.to_string()),
             Self::Authorization(error) => Some(error.to_string()),
             Self::Forward(error) => Some(error.to_string()),
+            Self::Garbled(what) => Some(what.to_string()),
             Self::Target(error) => Some(error.to_string()),
+            Self::TooManyHeaders => Some(format!("more than {FIELDS_MAX} header fields")),
             Self::TransferCoding => Some("a transfer coding other than chunked".to_owned()),
             Self::EncodedSlash => Some("the path has an escaped slash".to_owned()),
             _ => None,

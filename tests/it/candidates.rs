@@ -63,7 +63,7 @@ fn a_candidate_is_judged_by_on_what_comes_and_refuses_nobody() {
         let (code, told, said) = gateway.command(&["candidate", "show"]);
         assert_eq!(code, Some(0), "{said}");
         assert!(
-            told.contains("4 requests judged, 2 of them the same"),
+            told.contains("requests judged: 4, of them the same: 2"),
             "{told}"
         );
         assert!(told.contains("allowed would be scope_missing"), "{told}");

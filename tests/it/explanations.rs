@@ -209,7 +209,10 @@ fn a_route_that_only_reports_lets_pass_and_counts() {
 #[test]
 fn a_request_can_be_tried_against_the_routes() {
     let (issuer, upstream) = (issuer(), Upstream::echo());
-    let folder = Bearward::usual(&issuer, &upstream).into_files();
+    let inner = "[listeners.inner]\naddress = \"127.0.0.1:7999\"\nclear_text = true";
+    let folder = Bearward::usual(&issuer, &upstream)
+        .table(inner)
+        .into_files();
     let test = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_bearward"))
             .args(["route", "test"])
@@ -238,6 +241,16 @@ fn a_request_can_be_tried_against_the_routes() {
         "upstream    orders",
     ] {
         assert!(told.contains(line), "{line} in\n{told}");
+    }
+    for (url, listener) in [
+        ("https://api.test/orders/1", "public"),
+        ("http://api.test/orders/1", "inner"),
+        ("http://api.test:7999/orders/1", "inner"),
+        ("https://api.test:9/orders/1", "public"),
+    ] {
+        let (_, told, said) = test(&["GET", url]);
+        let line = format!("listener    {listener}");
+        assert!(told.contains(&line), "{url}: {told}{said}");
     }
     let (code, told, _) = test(&["DELETE", "https://api.test/orders/1", "--json"]);
     assert_eq!(code, Some(0));

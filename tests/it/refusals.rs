@@ -218,16 +218,38 @@ fn what_is_no_request_gets_a_reason_too() {
     let (_main, upstream, gateway) = usual();
     let long = "x".repeat(200_000);
     let cases = [
-        ("nonsense\r\n\r\n".to_owned(), "400", "request_malformed"),
+        (
+            "nonsense\r\n\r\n".to_owned(),
+            "400",
+            "request_malformed",
+            "the request line",
+        ),
         (
             "GET / HTTP/1.1\r\nhost: api.test\r\ncontent-length: 1, 2\r\n\r\n".to_owned(),
             "400",
             "request_malformed",
+            "Content-Length is not one number",
+        ),
+        (
+            "GET / HTTP/1.1\r\nhost : api.test\r\n\r\n".to_owned(),
+            "400",
+            "request_malformed",
+            "a space before the colon",
+        ),
+        (
+            format!(
+                "GET / HTTP/1.1\r\nhost: api.test\r\n{}\r\n",
+                "x: y\r\n".repeat(100)
+            ),
+            "431",
+            "headers_too_large",
+            "more than 100 header fields",
         ),
         (
             format!("GET / HTTP/1.1\r\nhost: api.test\r\nx: {long}\r\n\r\n"),
             "431",
             "headers_too_large",
+            "",
         ),
         (
             format!(
@@ -236,11 +258,12 @@ fn what_is_no_request_gets_a_reason_too() {
             ),
             "414",
             "target_too_long",
+            "",
         ),
     ];
     let mut ids = Vec::new();
     block_on(async {
-        for (request, status, code) in &cases {
+        for (request, status, code, cause) in &cases {
             let answer = raw(gateway.address(), request.as_bytes()).await;
             let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
@@ -253,19 +276,22 @@ fn what_is_no_request_gets_a_reason_too() {
             assert_eq!(body["code"], *code);
             let told = body["detail"].as_str().expect("words");
             assert!(!told.contains("nonsense") && !told.contains("xx"), "{told}");
+            assert!(told.contains(cause), "{told}");
             ids.push(body["instance"].clone());
         }
         let counted = "bearward_decisions_total{issuer=\"none\",outcome=\"deny\",reason=\"request_malformed\",route=\"none\"}";
         assert!(gateway.metric(counted).await >= 2.0);
     });
     assert!(upstream.seen().is_empty());
-    for (line, (id, (_, _, code))) in gateway.stop().iter().zip(ids.iter().zip(&cases)) {
+    for (line, (id, (_, _, code, cause))) in gateway.stop().iter().zip(ids.iter().zip(&cases)) {
         assert!(
             id.as_str()
                 .expect("an id")
                 .ends_with(line["id"].as_str().expect("an id")),
             "{line}"
         );
+        let told = line["cause"].as_str().unwrap_or_default();
+        assert!(told.contains(cause), "{line}");
         assert_eq!(
             (&line["reason"], &line["method"], &line["path"]),
             (
@@ -275,4 +301,33 @@ fn what_is_no_request_gets_a_reason_too() {
             )
         );
     }
+}
+
+#[test]
+fn both_protocols_take_as_many_header_fields() {
+    let (main, _upstream, gateway) = usual();
+    let good = format!("Bearer {}", main.token().sign());
+    block_on(async {
+        for client in [gateway.http1(), gateway.http2()] {
+            // With the token and what the client adds by itself, such as Host: below a hundred, and beyond.
+            for (count, status) in [(90, 200), (101, 431)] {
+                let mut headers = vec![("authorization", good.as_str())];
+                headers.extend(std::iter::repeat_n(("x-many", "y"), count));
+                let answer = client.send("GET", "/orders/1", &headers, "").await;
+                assert_eq!(answer.status, status, "{count}: {}", answer.text());
+                if status == 431 {
+                    let told = answer.json();
+                    assert_eq!(
+                        told["detail"],
+                        "The request has more than 100 header fields."
+                    );
+                }
+            }
+        }
+        // HTTP/2 may send a cookie in pieces.
+        let mut headers = vec![("authorization", good.as_str())];
+        headers.extend(std::iter::repeat_n(("cookie", "a=b"), 150));
+        let answer = gateway.http2().send("GET", "/orders/1", &headers, "").await;
+        assert_eq!(answer.status, 200);
+    });
 }

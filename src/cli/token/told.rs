@@ -68,7 +68,19 @@ pub(super) fn print(explanation: &Explanation, says: Option<&[Value; 2]>, keys: 
             data(&format!("\n{}", paint.red(&refused)));
             data(&format!("more: bearward explain {}", explanation.code));
         }
-        _ => data(&format!("\n{}", paint.green("allowed"))),
+        _ => {
+            let open = explanation.steps.iter();
+            let open = open.filter(|told| told.state == State::Skipped);
+            let open: Vec<_> = open.map(|told| &*told.check).collect();
+            let but = match open.is_empty() {
+                true => String::new(),
+                false => format!(
+                    ", as far as could be told here: not looked at is {}",
+                    open.join(", ")
+                ),
+            };
+            data(&format!("\n{}{but}", paint.green("allowed")));
+        }
     }
 }
 

@@ -8,11 +8,9 @@ use http::{HeaderMap, Method, Uri, Version};
 
 use super::framing::Decoder;
 use crate::http::expect;
+use crate::http::garbled::Garbled;
 use crate::http::headers::{digits, has_option};
-use crate::http::serve::{MessageLimits, Unreadable};
-
-/// Fields of a head.
-const FIELDS_MAX: usize = 100;
+use crate::http::serve::{FIELDS_MAX, MessageLimits, Unreadable};
 
 /// A request's head and how to go on.
 #[derive(Debug)]
@@ -51,11 +49,12 @@ pub(super) fn read(incoming: &mut BytesMut, head_max: usize) -> Result<Option<He
             return Err(Unreadable::HeadersTooLarge);
         }
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(Unreadable::HeadersTooLarge),
-        Err(_) => return Err(Unreadable::Syntax),
+        Err(httparse::Error::TooManyHeaders) => return Err(Unreadable::TooManyHeaders),
+        Err(error) => return Err(Unreadable::Syntax(Garbled::of(error, incoming))),
     };
     let method = parsed.method.unwrap_or_default();
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Unreadable::Syntax)?;
+    let method = Method::from_bytes(method.as_bytes());
+    let method = method.map_err(|_| Unreadable::Syntax(Garbled::RequestLine))?;
     let version = match parsed.version {
         Some(1) => Version::HTTP_11,
         _ => Version::HTTP_10,
@@ -68,7 +67,8 @@ pub(super) fn read(incoming: &mut BytesMut, head_max: usize) -> Result<Option<He
     let target = place(parsed.path.unwrap_or_default().as_bytes());
     let mut places = Vec::with_capacity(parsed.headers.len());
     for field in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Unreadable::Syntax)?;
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let name = name.map_err(|_| Unreadable::Syntax(Garbled::HeaderName))?;
         places.push((name, place(field.value)));
     }
     let head = incoming.split_to(length).freeze();
@@ -79,9 +79,10 @@ pub(super) fn read(incoming: &mut BytesMut, head_max: usize) -> Result<Option<He
     let target = head.slice(target);
     // It would be cut off here, and may not be elsewhere (RFC 9112 section 3.2).
     if target.contains(&b'#') {
-        return Err(Unreadable::Syntax);
+        return Err(Unreadable::Syntax(Garbled::Target));
     }
-    let uri = Uri::from_maybe_shared(target).map_err(|_| Unreadable::Syntax)?;
+    let uri = Uri::from_maybe_shared(target);
+    let uri = uri.map_err(|_| Unreadable::Syntax(Garbled::Target))?;
     let mut headers = HeaderMap::with_capacity(places.len());
     for (name, place) in places {
         // An empty value may point anywhere.
@@ -90,7 +91,8 @@ pub(super) fn read(incoming: &mut BytesMut, head_max: usize) -> Result<Option<He
         } else {
             head.slice(place)
         };
-        let value = HeaderValue::from_maybe_shared(bytes).map_err(|_| Unreadable::Syntax)?;
+        let value = HeaderValue::from_maybe_shared(bytes);
+        let value = value.map_err(|_| Unreadable::Syntax(Garbled::HeaderValue))?;
         headers.append(name, value);
     }
     let (decoder, is_doubtful) = decoder(&mut headers, version)?;
@@ -118,7 +120,7 @@ fn decoder(headers: &mut HeaderMap, version: Version) -> Result<(Decoder, bool),
         let last = last.as_bytes().rsplit(|byte| *byte == b',').next();
         let is_chunked = last.is_some_and(|it| it.trim_ascii().eq_ignore_ascii_case(b"chunked"));
         if !is_chunked || version != Version::HTTP_11 {
-            return Err(Unreadable::Syntax);
+            return Err(Unreadable::Syntax(Garbled::Coding));
         }
         let is_doubtful = headers.remove(header::CONTENT_LENGTH).is_some();
         return Ok((Decoder::chunked(), is_doubtful));
@@ -128,12 +130,12 @@ fn decoder(headers: &mut HeaderMap, version: Version) -> Result<(Decoder, bool),
         return Ok((Decoder::Done, false));
     };
     let first = first.clone();
-    let length = digits(&first).ok_or(Unreadable::Syntax)?;
+    let length = digits(&first).ok_or(Unreadable::Syntax(Garbled::Length))?;
     let mut repeated = false;
     for other in lengths {
         repeated = true;
         if digits(other) != Some(length) {
-            return Err(Unreadable::Syntax);
+            return Err(Unreadable::Syntax(Garbled::Length));
         }
     }
     if repeated {
@@ -211,41 +213,48 @@ mod tests {
             let lengths = head.headers.get_all(header::CONTENT_LENGTH).iter().count();
             assert!(lengths <= 1, "{text}");
         }
-        for (version, fields) in [
-            (new, "content-length: 5\r\ncontent-length: 6"),
-            (new, "content-length: 5, 5"),
-            (new, "content-length: +5"),
-            (new, "content-length: -1"),
-            (new, "content-length:"),
-            (new, "content-length: 18446744073709551616"),
-            (new, "transfer-encoding: chunked, gzip"),
-            (new, "transfer-encoding: xchunked"),
-            (new, "transfer-encoding:"),
-            (old, "transfer-encoding: chunked"),
-            (new, "transfer-encoding : chunked"),
-            (new, "x: y\r\n folded: z"),
-            (new, "x\u{0}: y"),
+        use Garbled::{Coding, HeaderName, HeaderValue, Length};
+        for (version, fields, what) in [
+            (new, "content-length: 5\r\ncontent-length: 6", Length),
+            (new, "content-length: 5, 5", Length),
+            (new, "content-length: +5", Length),
+            (new, "content-length: -1", Length),
+            (new, "content-length:", Length),
+            (new, "content-length: 18446744073709551616", Length),
+            (new, "transfer-encoding: chunked, gzip", Coding),
+            (new, "transfer-encoding: xchunked", Coding),
+            (new, "transfer-encoding:", Coding),
+            (old, "transfer-encoding: chunked", Coding),
+            (new, "transfer-encoding : chunked", HeaderName),
+            (new, "x: y\r\n folded: z", HeaderName),
+            (new, "x\u{0}: y", HeaderName),
+            (new, "x: y\u{0}", HeaderValue),
         ] {
             let text = format!("POST / {version}\r\nhost: a\r\n{fields}\r\n\r\n");
-            assert_eq!(head_of(&text).map(drop), Err(Unreadable::Syntax), "{text}");
+            let expected = Err(Unreadable::Syntax(what));
+            assert_eq!(head_of(&text).map(drop), expected, "{text}");
         }
     }
 
     #[test]
     fn what_is_no_request() {
-        for text in [
-            "\u{16}\u{3}\u{1}",
-            "GET /\r\n\r\n",
-            "GET / HTTP/2.0\r\n\r\n",
-            "GET  / HTTP/1.1\r\n\r\n",
-            "G@T / HTTP/1.1\r\n\r\n",
-            "GET / HTTP/1.1\r\n: x\r\n\r\n",
+        use Garbled::{HeaderName, Http2, RequestLine, Target, Tls, Version};
+        for (text, what) in [
+            ("\u{16}\u{3}\u{1}", Tls),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Http2),
+            ("GET /\r\n\r\n", RequestLine),
+            ("GET / HTTP/2.0\r\n\r\n", Version),
+            ("GET  / HTTP/1.1\r\n\r\n", RequestLine),
+            ("G@T / HTTP/1.1\r\n\r\n", RequestLine),
+            ("GET /#a HTTP/1.1\r\n\r\n", Target),
+            ("GET / HTTP/1.1\r\n: x\r\n\r\n", HeaderName),
         ] {
-            assert_eq!(head_of(text).map(drop), Err(Unreadable::Syntax), "{text}");
+            let expected = Err(Unreadable::Syntax(what));
+            assert_eq!(head_of(text).map(drop), expected, "{text}");
         }
         let many = "a: b\r\n".repeat(FIELDS_MAX + 1);
         let text = format!("GET / HTTP/1.1\r\n{many}\r\n");
-        assert_eq!(head_of(&text).map(drop), Err(Unreadable::HeadersTooLarge));
+        assert_eq!(head_of(&text).map(drop), Err(Unreadable::TooManyHeaders));
         let long = format!("GET /{}", "a".repeat(MAX));
         assert_eq!(head_of(&long).map(drop), Err(Unreadable::HeadersTooLarge));
         assert!(

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use super::fields::{Field, Name, Pseudo, Value};
 use crate::http::expect;
 use crate::http::headers::digits;
-use crate::http::serve::Unreadable;
+use crate::http::serve::{FIELDS_MAX, Unreadable};
 use crate::http::upgrade::Protocol;
 
 /// Fields of a usual request.
@@ -121,6 +121,9 @@ impl Fields {
         if self.bytes > self.bytes_max {
             return Err(Unfit::TooLarge(Unreadable::HeadersTooLarge));
         }
+        if self.headers.len() > FIELDS_MAX && fields(&self.headers) > FIELDS_MAX {
+            return Err(Unfit::TooLarge(Unreadable::TooManyHeaders));
+        }
         let length = length(&self.headers)?;
         let method = self.method.ok_or(Unfit::Malformed)?;
         let method = Method::from_bytes(&method).map_err(|_| Unfit::Malformed)?;
@@ -189,6 +192,12 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Unfit> {
         length = Some(told);
     }
     Ok(length)
+}
+
+/// How many fields there are, the pieces of a cookie counted as one (RFC 9113 section 8.2.3).
+fn fields(headers: &HeaderMap) -> usize {
+    let pieces = headers.get_all(header::COOKIE).iter().count();
+    headers.len() - pieces.saturating_sub(1)
 }
 
 fn scheme_of(scheme: &[u8]) -> Result<Scheme, Unfit> {

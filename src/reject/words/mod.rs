@@ -13,6 +13,7 @@ use super::{Rejection, Setting};
 use crate::authorize::AuthorizationError;
 use crate::forward::ForwardError;
 use crate::http::BodyError;
+use crate::http::serve::FIELDS_MAX;
 use crate::verdict::NearMiss;
 
 /// Detail, hint, members.
@@ -98,7 +99,10 @@ pub(super) fn of<'a>(rejection: &Rejection, setting: &'a Setting<'_>) -> Words<'
                 limit: Some(setting.limits.header_bytes as u64),
                 ..Extras::default()
             },
-            ..plain("The header section is larger than allowed.", "Send fewer or shorter headers; cookies are the usual cause.")
+            ..plain(
+                "The header section is larger than allowed.",
+                "Send fewer or shorter headers; cookies are the usual cause.",
+            )
         },
         Rejection::Internal => plain(
             "Something in the gateway went wrong.",
@@ -130,7 +134,7 @@ pub(super) fn of<'a>(rejection: &Rejection, setting: &'a Setting<'_>) -> Words<'
         ),
         Rejection::Target(error) => Words {
             detail: format!("The request target is refused: {error}."),
-            hint: "Send the path in its one plain form, without dot segments, empty segments and needless escapes.".to_owned(),
+            hint: error.mend().to_owned(),
             near: None,
             extras: Extras::default(),
         },
@@ -155,11 +159,20 @@ pub(super) fn of<'a>(rejection: &Rejection, setting: &'a Setting<'_>) -> Words<'
                 )
             }
         },
-        Rejection::Syntax => plain(
-            "What was sent is no HTTP request, or it could be read in more than one way.",
-            "Look for control characters in the request line and the headers, for two lengths of the body, \
-             and for a length beside a transfer coding.",
-        ),
+        Rejection::Garbled(what) => Words {
+            detail: format!(
+                "What was sent is no request that could be read in one way only: {what}."
+            ),
+            hint: what.mend().to_owned(),
+            near: None,
+            extras: Extras::default(),
+        },
+        Rejection::TooManyHeaders => Words {
+            detail: format!("The request has more than {FIELDS_MAX} header fields."),
+            hint: "Send fewer headers; repeated ones can be one with a list.".to_owned(),
+            near: None,
+            extras: Extras::default(),
+        },
         Rejection::TransferCoding => plain(
             "The request has a transfer coding other than chunked.",
             "Send the body with a Content-Length, or with Transfer-Encoding: chunked alone.",
@@ -169,7 +182,10 @@ pub(super) fn of<'a>(rejection: &Rejection, setting: &'a Setting<'_>) -> Words<'
                 limit: Some(setting.limits.target_bytes as u64),
                 ..Extras::default()
             },
-            ..plain("The request target is longer than allowed.", "Send long values in the body.")
+            ..plain(
+                "The request target is longer than allowed.",
+                "Send long values in the body.",
+            )
         },
     };
     words.extras.near_miss = words.near.map(NearMiss::name);

@@ -129,8 +129,12 @@ async fn what_is_no_request_gets_a_status_and_an_end() {
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000));
     let large = format!("GET / HTTP/1.1\r\nx: {}", "a".repeat(10_000));
     for (text, status, why) in [
-        ("nonsense\r\n\r\n", "400 Bad Request", "Syntax"),
-        ("GET /a#b HTTP/1.1\r\n\r\n", "400 Bad Request", "Syntax"),
+        ("nonsense\r\n\r\n", "400 Bad Request", "Syntax(RequestLine)"),
+        (
+            "GET /a#b HTTP/1.1\r\n\r\n",
+            "400 Bad Request",
+            "Syntax(Target)",
+        ),
         (
             &large,
             "431 Request Header Fields Too Large",
