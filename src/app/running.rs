@@ -1,7 +1,7 @@
 //! The handle of a gateway that runs: where it is, having it reload, be replaced, and end.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::StartError;
 use super::handover::Predecessor;
 use super::state::StateLock;
+use super::threads::WorkerThread;
 use crate::control::{self, Active, NotReloaded, Reloads};
 use crate::listen::Address;
 use crate::observe::Audit;
@@ -31,7 +32,7 @@ pub struct Running {
     pub(super) ending: watch::Sender<bool>,
     /// From then on nothing is accepted.
     pub(super) drain: watch::Sender<bool>,
-    pub(super) workers: Vec<JoinHandle<io::Result<usize>>>,
+    pub(super) workers: Vec<WorkerThread>,
     pub(super) control: JoinHandle<()>,
     pub(super) audit: Arc<Audit>,
     pub(super) stop_control: oneshot::Sender<()>,
@@ -123,6 +124,14 @@ impl Running {
         }
     }
 
+    /// How often each worker's loop has turned: one that stands still is stuck.
+    pub(crate) fn turns(&self) -> Vec<u64> {
+        let workers = self.workers.iter();
+        workers
+            .map(|worker| worker.turns.load(Ordering::Relaxed))
+            .collect()
+    }
+
     /// Has the audit file opened anew with the next line: somebody has moved it.
     pub fn reopen_audit(&self) {
         self.audit.reopen();
@@ -149,7 +158,7 @@ impl Running {
         self.drain.send_replace(true);
         let mut cut = 0;
         for worker in self.workers {
-            match worker.join() {
+            match worker.handle.join() {
                 Ok(Ok(count)) => cut += count,
                 Ok(Err(error)) => tracing::error!(%error, "a worker ended with an error"),
                 Err(_) => tracing::error!("a worker panicked"),

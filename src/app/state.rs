@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::StartError;
 use crate::clock::UnixTime;
@@ -147,9 +148,9 @@ pub(super) fn take_folder(fixed: &FixedSettings) -> Result<StateLock, StartError
     })
 }
 
-/// Each connection costs a descriptor, each request to an upstream another.
-pub(super) fn raise_descriptor_limit(config: &Config) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+/// The descriptors that a configuration may come to, and those that the system allows; `None`: as many as one likes.
+/// Each connection costs one, each request to an upstream another.
+pub(crate) fn descriptors(config: &Config) -> (u64, Option<u64>) {
     let wanted: usize = config
         .listeners
         .iter()
@@ -161,7 +162,11 @@ pub(super) fn raise_descriptor_limit(config: &Config) {
             .map(|upstream| upstream.limits.connections)
             .sum::<usize>()
         + 256;
-    let wanted = wanted as u64;
+    (wanted as u64, getrlimit(Resource::Nofile).maximum)
+}
+
+pub(super) fn raise_descriptor_limit(config: &Config) {
+    let (wanted, _) = descriptors(config);
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
         return;

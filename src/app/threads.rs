@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,7 +19,13 @@ const CONTROL_END_MAX: Duration = Duration::from_secs(2);
 /// New sockets that may wait for a worker.
 const DOORS_MAX: usize = 64;
 
-pub(super) type WorkerThread = JoinHandle<io::Result<usize>>;
+/// A worker's thread.
+#[derive(Debug)]
+pub(super) struct WorkerThread {
+    pub(super) handle: JoinHandle<io::Result<usize>>,
+    /// How often its loop has turned.
+    pub(super) turns: Arc<AtomicU64>,
+}
 
 /// Starts a thread for each lane, with the sockets of the beginning.
 pub(super) fn start_workers(
@@ -39,10 +46,12 @@ pub(super) fn start_workers(
             doors: told,
         };
         let (lane, drain) = (Arc::clone(&worker.lane), Drain(draining.clone()));
-        let thread = std::thread::Builder::new()
+        let turns = Arc::new(AtomicU64::default());
+        let turning = Arc::clone(&turns);
+        let handle = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || worker::run(lane, coming, drain))?;
-        threads.push(thread);
+            .spawn(move || worker::run(lane, coming, drain, &turning))?;
+        threads.push(WorkerThread { handle, turns });
         workers.push(worker);
     }
     Ok((threads, workers))

@@ -28,6 +28,8 @@ enum Format {
     Pretty,
     /// A JSON array.
     Json,
+    /// SARIF 2.1.0, for code hosts and editors.
+    Sarif,
 }
 
 pub(super) fn check(arguments: &CheckArguments) -> Outcome {
@@ -40,6 +42,7 @@ pub(super) fn check(arguments: &CheckArguments) -> Outcome {
             }
         }
         Format::Json => data(&report.json()),
+        Format::Sarif => data(&report.sarif()),
     }
     let (errors, warnings) = (
         report.count(Severity::Error),
@@ -53,6 +56,10 @@ pub(super) fn check(arguments: &CheckArguments) -> Outcome {
         counted(errors, "error"),
         counted(warnings, "warning")
     ));
+    if let Some(worst) = report.diagnostics().first() {
+        let code = worst.code;
+        say(&format!("more on a finding: bearward explain {code}"));
+    }
     Ok(if errors > 0 {
         Code::Configuration.into()
     } else if warnings > 0 && arguments.strict {

@@ -9,18 +9,24 @@ mod admin_client;
 mod audit;
 mod candidate;
 mod check;
+mod configuration;
 mod decisions;
 mod demo;
+mod doctor;
 mod drain;
 mod explain;
+mod generated;
+mod init;
 mod issuers;
 mod keys;
+mod manager;
 mod output;
 mod probe;
 mod reload;
 mod revoke;
 mod route;
 mod run;
+mod status;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -68,13 +74,28 @@ enum Command {
         #[arg(long, default_value_t = 8443)]
         port: u16,
     },
+    /// Write a small configuration that works, by what the issuer says of itself.
+    #[command(
+        after_help = "Example: bearward init --issuer https://login.example.com \\
+    --audience https://api.example.com --upstream http://127.0.0.1:3000"
+    )]
+    Init(init::InitArguments),
     /// Check a configuration: every fault in one run, without a network.
     #[command(after_help = "Example: bearward check bearward.toml --strict")]
     Check(check::CheckArguments),
-    /// Say what a reason means and how to mend it.
+    /// Look at everything a configuration leads to: keys, upstreams, ports, certificates.
+    #[command(after_help = "Example: bearward doctor --config bearward.toml")]
+    Doctor(doctor::DoctorArguments),
+    /// Show a running gateway on one screen.
+    #[command(after_help = "Example: bearward status --json")]
+    Status(status::StatusArguments),
+    /// Show the configuration as it counts, its schema, or what a reload would change.
+    #[command(subcommand)]
+    Config(configuration::ConfigCommand),
+    /// Say what a reason, or a finding of `check`, means and how to mend it.
     #[command(after_help = "Example: bearward explain token_expired")]
     Explain {
-        /// A reason, or a near miss, as in the body of a refusal.
+        /// A reason or a near miss, as in the body of a refusal, or a code such as BW0107.
         code: String,
     },
     /// Explain a token, or make one for development.
@@ -116,6 +137,12 @@ enum Command {
     /// List revocations of a running gateway, or take one back.
     #[command(subcommand)]
     Revocations(revoke::RevocationsCommand),
+    /// Print completions for a shell.
+    #[command(after_help = "Example: source <(bearward completions bash)")]
+    Completions(generated::CompletionsArguments),
+    /// Print the manual page, or write all of them.
+    #[command(after_help = "Example: bearward man | man -l -")]
+    Man(generated::ManArguments),
 }
 
 /// Reads the command line, runs the command, gives the exit code.
@@ -126,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, take_over } => run::run(&config, take_over),
         Command::Demo { port } => demo::demo(port),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Config(command) => configuration::config(&command),
         Command::Explain { code } => explain::explain(&code),
         Command::Token(command) => token::token(&command),
         Command::Issuer(command) => probe::issuer(&command),
@@ -140,6 +168,11 @@ pub fn main() -> ExitCode {
         Command::Audit(command) => audit::audit(&command),
         Command::Revoke(arguments) => revoke::revoke(&arguments),
         Command::Revocations(command) => revoke::revocations(&command),
+        Command::Init(arguments) => init::init(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::Completions(arguments) => generated::completions(&arguments),
+        Command::Man(arguments) => generated::man(&arguments),
     };
     // What a command says about its end comes after what it logged.
     log::flush();

@@ -125,7 +125,7 @@ fn warnings(probe: &Probe) -> Vec<String> {
 }
 
 /// The algorithms to allow: what the keys say, and of RSA keys that say nothing the usual one.
-fn algorithms(probe: &Probe) -> Vec<&'static str> {
+pub(super) fn algorithms(probe: &Probe) -> Vec<&'static str> {
     let mut names: Vec<_> = probe
         .keys
         .iter()

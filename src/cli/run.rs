@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Outcome;
+use super::manager::Manager;
 use super::output::{Code, Failure, say};
 use crate::app::{self, Inheritance, Predecessor, Running, StartError};
 use crate::clock::SystemClock;
@@ -23,6 +24,7 @@ pub(super) fn run(path: &Path, take_over: bool) -> Outcome {
     let Some(config) = config else {
         return Ok(Code::Configuration.into());
     };
+    let manager = Manager::from_env();
     // From here on no signal ends the process by itself.
     let mut signals = Signals::listen().map_err(Failure::internal)?;
     log::start(config.fixed.log_format, config.fixed.log_level)
@@ -51,7 +53,7 @@ pub(super) fn run(path: &Path, take_over: bool) -> Outcome {
         tracing::info!(%listener, %address, "listening");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %gateway.admin(), "bearward serves");
-    let ended = signals.wait_for_end(&gateway);
+    let ended = signals.wait_for_end(&gateway, manager);
     let cut = gateway.stop();
     if cut == 0 {
         tracing::info!("all connections came to their end");
@@ -115,8 +117,8 @@ impl Signals {
 
     /// Waits for SIGTERM, SIGINT, the admin API or a gateway that takes over, reloads at each SIGHUP, and has the audit
     /// file opened anew at SIGUSR1. A
-    /// SIGTERM or SIGINT after that ends the process at once.
-    pub(super) fn wait_for_end(self, gateway: &Running) -> std::io::Result<()> {
+    /// SIGTERM or SIGINT after that ends the process at once. The service manager is told of all that.
+    pub(super) fn wait_for_end(self, gateway: &Running, manager: Manager) -> std::io::Result<()> {
         let Self {
             runtime,
             mut term,
@@ -124,11 +126,16 @@ impl Signals {
             mut hangup,
             mut usr1,
         } = self;
+        manager.ready("serving");
         runtime.block_on(async {
             let reloads = async {
                 while hangup.recv().await.is_some() {
-                    // What comes of it is in the log.
-                    let _ = gateway.reload().await;
+                    manager.reloading();
+                    // What comes of it is in the log too.
+                    match gateway.reload().await {
+                        Ok(()) => manager.ready("serving"),
+                        Err(_) => manager.ready("serving; the last reload failed, see the log"),
+                    }
                 }
                 std::future::pending::<()>().await;
             };
@@ -145,8 +152,10 @@ impl Signals {
                 _ = int.recv() => {}
                 () = reloads => {}
                 () = rotations => {}
+                () = watched(&manager, gateway) => {}
             }
         });
+        manager.stopping();
         tracing::info!("shutting down");
         std::thread::Builder::new()
             .name("second-signal".into())
@@ -155,10 +164,38 @@ impl Signals {
                     tokio::select! {
                         _ = term.recv() => {}
                         _ = int.recv() => {}
+                        // The drain has a bound of its own.
+                        () = tells(&manager, || true) => {}
                     }
                 });
                 std::process::exit(1);
             })?;
         Ok(())
+    }
+}
+
+/// Tells the service manager that the gateway lives, for as long as every worker turns its loop.
+async fn watched(manager: &Manager, gateway: &Running) {
+    let mut last = gateway.turns();
+    tells(manager, || {
+        let now = gateway.turns();
+        let all_turn = now.iter().zip(&last).all(|(now, last)| now != last);
+        last = now;
+        all_turn
+    })
+    .await;
+}
+
+async fn tells(manager: &Manager, mut is_alive: impl FnMut() -> bool) {
+    let Some(every) = manager.tells_every() else {
+        return std::future::pending().await;
+    };
+    // Below that, a worker that turns may not have been seen to.
+    let every = every.max(2 * crate::worker::TURN_MAX);
+    loop {
+        tokio::time::sleep(every).await;
+        if is_alive() {
+            manager.alive();
+        }
     }
 }

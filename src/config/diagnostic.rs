@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
+
+use super::texts::{Place, Texts};
 
 /// Findings that are told to people, and to programs: a file that is wrong from end to end is known by the first.
 const TOLD_MAX: usize = 500;
@@ -34,6 +37,8 @@ pub struct Diagnostic {
     pub message: String,
     span: Option<Range<usize>>,
     label: String,
+    /// Another place that has to do with it, and what stands there.
+    related: Option<(Range<usize>, String)>,
     help: Option<String>,
 }
 
@@ -53,6 +58,7 @@ impl Diagnostic {
             message,
             span: None,
             label: String::new(),
+            related: None,
             help: None,
         }
     }
@@ -69,6 +75,12 @@ impl Diagnostic {
         self
     }
 
+    /// Another place that has to do with it, and what stands there.
+    pub(super) fn related(mut self, span: &Range<usize>, what: impl Into<String>) -> Self {
+        self.related = Some((span.clone(), what.into()));
+        self
+    }
+
     /// What to do.
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -76,45 +88,54 @@ impl Diagnostic {
     }
 }
 
-/// Everything that was found in one file.
+/// Everything that was found in a configuration.
 #[derive(Debug)]
 pub struct Report {
-    path: PathBuf,
-    text: String,
+    texts: Arc<Texts>,
     found: Vec<Diagnostic>,
     /// What is never shown: a secret that somebody wrote into the file.
     hidden: Vec<Range<usize>>,
 }
 
-/// A diagnostic for programs.
+/// A finding for programs.
 #[derive(Debug, Serialize)]
-struct JsonDiagnostic<'a> {
-    code: &'a str,
-    severity: Severity,
-    message: &'a str,
-    file: String,
+pub(super) struct Finding<'a> {
+    pub(super) code: &'static str,
+    pub(super) severity: Severity,
+    pub(super) message: &'a str,
+    pub(super) file: &'a Path,
     #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
+    pub(super) line: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    column: Option<usize>,
+    pub(super) column: Option<usize>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    label: &'a str,
+    pub(super) label: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    help: Option<&'a str>,
+    pub(super) related: Option<Related<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) help: Option<&'a str>,
+}
+
+/// Another place that has to do with a finding.
+#[derive(Debug, Serialize)]
+pub(super) struct Related<'a> {
+    pub(super) file: &'a Path,
+    pub(super) line: usize,
+    pub(super) column: usize,
+    pub(super) message: &'a str,
 }
 
 impl Report {
-    pub(super) fn new(path: &Path, text: String) -> Self {
+    pub(super) fn new(texts: Arc<Texts>) -> Self {
         Self {
-            path: path.to_owned(),
-            text,
+            texts,
             found: Vec::new(),
             hidden: Vec::new(),
         }
     }
 
-    pub(super) fn text(&self) -> &str {
-        &self.text
+    pub(super) const fn texts(&self) -> &Arc<Texts> {
+        &self.texts
     }
 
     /// Keeps a part of the file out of every finding, whatever the finding is about.
@@ -124,7 +145,7 @@ impl Report {
 
     /// A line of the file with what is hidden in asterisks.
     fn source(&self, start: usize) -> String {
-        let rest = self.text.get(start..).unwrap_or_default();
+        let rest = self.texts.all().get(start..).unwrap_or_default();
         let source = rest.lines().next().unwrap_or_default();
         let hidden = |at: usize| self.hidden.iter().any(|span| span.contains(&at));
         // A login may stand in a place that nobody thought of.
@@ -139,6 +160,9 @@ impl Report {
             message: without_login(&diagnostic.message),
             label: without_login(&diagnostic.label),
             help: diagnostic.help.as_deref().map(without_login),
+            related: diagnostic
+                .related
+                .map(|(span, what)| (span, without_login(&what))),
             ..diagnostic
         });
     }
@@ -167,7 +191,7 @@ impl Report {
     #[must_use]
     pub fn pretty(&self) -> String {
         let mut out = String::new();
-        let lines = self.lines();
+        let lines = self.texts.lines();
         let all = self.diagnostics();
         for diagnostic in all.iter().take(TOLD_MAX) {
             self.write(&mut out, diagnostic, &lines);
@@ -182,45 +206,37 @@ impl Report {
     /// All findings as a JSON array.
     #[must_use]
     pub fn json(&self) -> String {
-        let lines = self.lines();
-        let list: Vec<_> = self
-            .diagnostics()
-            .into_iter()
-            .take(JSON_MAX)
-            .map(|diagnostic| {
-                let place = diagnostic.span.as_ref();
-                let place = place.map(|span| self.place_by(span.start, &lines));
-                JsonDiagnostic {
-                    code: diagnostic.code,
-                    severity: diagnostic.severity,
-                    message: &diagnostic.message,
-                    file: self.path.display().to_string(),
-                    line: place.map(|(line, _)| line),
-                    column: place.map(|(_, column)| column),
-                    label: &diagnostic.label,
-                    help: diagnostic.help.as_deref(),
-                }
-            })
-            .collect();
-        serde_json::to_string_pretty(&list).unwrap_or_default()
+        serde_json::to_string_pretty(&self.list()).unwrap_or_default()
     }
 
-    /// Where each line begins.
-    fn lines(&self) -> Vec<usize> {
-        let breaks = self.text.match_indices('\n').map(|(at, _)| at + 1);
-        std::iter::once(0).chain(breaks).collect()
-    }
-
-    /// Line and column, from 1; columns count characters.
-    pub(super) fn place(&self, offset: usize) -> (usize, usize) {
-        self.place_by(offset, &self.lines())
-    }
-
-    fn place_by(&self, offset: usize, lines: &[usize]) -> (usize, usize) {
-        let line = lines.partition_point(|start| *start <= offset).max(1);
-        let start = lines.get(line - 1).copied().unwrap_or(0);
-        let before = self.text.get(start..offset).unwrap_or_default();
-        (line, before.chars().count() + 1)
+    /// All findings for programs.
+    pub(super) fn list(&self) -> Vec<Finding<'_>> {
+        let lines = self.texts.lines();
+        let place = |span: &Range<usize>| self.texts.place(span.start, &lines);
+        let all = self.diagnostics().into_iter().take(JSON_MAX);
+        all.map(|diagnostic| {
+            let at = diagnostic.span.as_ref().map(place);
+            Finding {
+                code: diagnostic.code,
+                severity: diagnostic.severity,
+                message: &diagnostic.message,
+                file: at.as_ref().map_or_else(|| self.texts.main(), |at| at.file),
+                line: at.as_ref().map(|at| at.line),
+                column: at.as_ref().map(|at| at.column),
+                label: &diagnostic.label,
+                related: diagnostic.related.as_ref().map(|(span, what)| {
+                    let at = place(span);
+                    Related {
+                        file: at.file,
+                        line: at.line,
+                        column: at.column,
+                        message: what,
+                    }
+                }),
+                help: diagnostic.help.as_deref(),
+            }
+        })
+        .collect()
     }
 
     // Writing to a string does not fail.
@@ -234,42 +250,55 @@ impl Report {
             "{severity}[{}]: {}",
             diagnostic.code, diagnostic.message
         );
-        let path = self.path.display();
         if let Some(span) = &diagnostic.span {
-            let (line, column) = self.place_by(span.start, lines);
-            let _ = writeln!(out, "  --> {path}:{line}:{column}");
-            let whole = self.source(lines.get(line - 1).copied().unwrap_or(0));
-            // Of a very long line the part around the place.
-            let skipped = (column - 1).saturating_sub(COLUMNS_BEFORE);
-            let source: String = whole.chars().skip(skipped).take(COLUMNS_MAX).collect();
-            let column = column - skipped;
-            let number = line.to_string();
-            let _ = writeln!(out, "{number} | {source}");
-            let rest = source.chars().count().saturating_sub(column - 1);
-            let width = self
-                .text
-                .get(span.clone())
-                .map_or(1, |text| {
-                    text.lines().next().unwrap_or_default().chars().count()
-                })
-                .clamp(1, rest.max(1));
-            let carets = format!(
-                "{:indent$} | {:before$}{} {}",
-                "",
-                "",
-                "^".repeat(width),
-                diagnostic.label,
-                indent = number.len(),
-                before = column - 1,
-            );
-            let _ = writeln!(out, "{}", carets.trim_end());
+            self.write_place(out, "-->", span, &diagnostic.label, lines);
         } else {
-            let _ = writeln!(out, "  --> {path}");
+            let _ = writeln!(out, "  --> {}", self.texts.main().display());
+        }
+        if let Some((span, what)) = &diagnostic.related {
+            self.write_place(out, ":::", span, what, lines);
         }
         if let Some(help) = &diagnostic.help {
             let _ = writeln!(out, "  = help: {help}");
         }
         out.push('\n');
+    }
+
+    // Writing to a string does not fail.
+    fn write_place(
+        &self,
+        out: &mut String,
+        arrow: &str,
+        span: &Range<usize>,
+        label: &str,
+        lines: &[usize],
+    ) {
+        let Place {
+            file, line, column, ..
+        } = self.texts.place(span.start, lines);
+        let _ = writeln!(out, "  {arrow} {}:{line}:{column}", file.display());
+        let start = lines.partition_point(|start| *start <= span.start).max(1);
+        let whole = self.source(lines.get(start - 1).copied().unwrap_or(0));
+        // Of a very long line the part around the place.
+        let skipped = (column - 1).saturating_sub(COLUMNS_BEFORE);
+        let source: String = whole.chars().skip(skipped).take(COLUMNS_MAX).collect();
+        let column = column - skipped;
+        let number = line.to_string();
+        let _ = writeln!(out, "{number} | {source}");
+        let rest = source.chars().count().saturating_sub(column - 1);
+        let text = self.texts.all().get(span.clone());
+        let width = text.map_or(1, |text| {
+            text.lines().next().unwrap_or_default().chars().count()
+        });
+        let carets = format!(
+            "{:indent$} | {:before$}{} {label}",
+            "",
+            "",
+            "^".repeat(width.clamp(1, rest.max(1))),
+            indent = number.len(),
+            before = column - 1,
+        );
+        let _ = writeln!(out, "{}", carets.trim_end());
     }
 }
 

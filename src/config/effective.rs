@@ -1,11 +1,15 @@
 //! The configuration as it counts: every value with where it comes from. Secrets are never in it, only where
 //! they lie.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::diagnostic::Report;
 use super::keys::{KEYS, Kind};
-use super::raw::{self, Node, Span, Value};
+use super::node::{Node, Span, Value};
+use super::raw;
+use super::texts::Texts;
 
 /// Tables that count with their defaults where the file leaves them out.
 const ALWAYS: [&str; 10] = [
@@ -28,68 +32,98 @@ pub(crate) struct Effective {
     pub(crate) key: String,
     /// As the file writes it.
     pub(crate) value: String,
-    /// The line of the file; none for a default.
+    /// The file that says so, or the variable of the environment; none for a default.
+    pub(crate) file: Option<String>,
+    /// Its line.
     pub(crate) line: Option<usize>,
     /// What the key does.
     pub(crate) help: &'static str,
 }
 
 /// Every value of a configuration that has no faults, in the order of the table of keys.
-pub(crate) fn effective(text: &str) -> Vec<Effective> {
-    let mut report = Report::new(std::path::Path::new(""), text.to_owned());
-    let mut all = Vec::new();
-    if let Some(root) = raw::read(text, &mut report) {
-        visit(&root, "", text, &mut all);
+pub(crate) fn effective(texts: &Arc<Texts>) -> Vec<Effective> {
+    let mut report = Report::new(Arc::clone(texts));
+    let mut visitor = Visitor {
+        texts,
+        lines: texts.lines(),
+        all: Vec::new(),
+    };
+    if let Some(root) = raw::read(&mut report) {
+        visitor.visit(&root, "");
     }
-    all
+    visitor.all
 }
 
-fn visit(node: &Node, path: &str, text: &str, all: &mut Vec<Effective>) {
-    let prefix = match path {
-        "" => String::new(),
-        path => format!("{path}."),
-    };
-    for key in KEYS.iter().filter(|key| key.served) {
-        let Some(name) = child(&node.place, key.place) else {
-            continue;
+struct Visitor<'a> {
+    texts: &'a Texts,
+    lines: Vec<usize>,
+    all: Vec<Effective>,
+}
+
+impl Visitor<'_> {
+    fn visit(&mut self, node: &Node, path: &str) {
+        let prefix = match path {
+            "" => String::new(),
+            path => format!("{path}."),
         };
-        let here = format!("{prefix}{name}");
-        match key.kind {
-            Kind::Table => match node.table(name) {
-                Some(table) => visit(table, &here, text, all),
-                None if ALWAYS.contains(&key.place) => {
-                    visit(&node.absent(name), &here, text, all);
-                }
-                None => {}
-            },
-            Kind::Named => {
-                for (own, table) in node.tables(name) {
-                    visit(table, &format!("{here}.{own}"), text, all);
-                }
-                // A named table of plain values: claims, headers.
-                if let Some(table) = node.table(name) {
-                    for (own, value, span) in table.values() {
-                        let own = format!("{here}.{own}");
-                        all.push(written(own, value, span, text, key.help));
+        for key in KEYS.iter().filter(|key| key.served) {
+            let Some(name) = child(&node.place, key.place) else {
+                continue;
+            };
+            let here = format!("{prefix}{name}");
+            match key.kind {
+                Kind::Table => match node.table(name) {
+                    Some(table) => self.visit(table, &here),
+                    None if ALWAYS.contains(&key.place) => {
+                        self.visit(&node.absent(name), &here);
+                    }
+                    None => {}
+                },
+                Kind::Named => {
+                    for (own, table) in node.tables(name) {
+                        self.visit(table, &format!("{here}.{own}"));
+                    }
+                    // A named table of plain values: claims, headers.
+                    if let Some(table) = node.table(name) {
+                        for (own, value, span) in table.values() {
+                            let own = format!("{here}.{own}");
+                            self.take(own, value, span, key.help);
+                        }
                     }
                 }
-            }
-            Kind::Tables => {
-                for (place, element) in node.list(name).iter().enumerate() {
-                    visit(element, &format!("{here}[{place}]"), text, all);
+                Kind::Tables => {
+                    for (place, element) in node.list(name).iter().enumerate() {
+                        self.visit(element, &format!("{here}[{place}]"));
+                    }
                 }
+                _ => match (node.value(name), key.default) {
+                    (Some((value, span)), _) => self.take(here, value, span, key.help),
+                    (None, Some(default)) => self.all.push(Effective {
+                        key: here,
+                        value: as_toml(key.kind, default),
+                        file: None,
+                        line: None,
+                        help: key.help,
+                    }),
+                    (None, None) => {}
+                },
             }
-            _ => match (node.value(name), key.default) {
-                (Some((value, span)), _) => all.push(written(here, value, span, text, key.help)),
-                (None, Some(default)) => all.push(Effective {
-                    key: here,
-                    value: default.to_owned(),
-                    line: None,
-                    help: key.help,
-                }),
-                (None, None) => {}
-            },
         }
+    }
+
+    fn take(&mut self, key: String, value: &Value, span: &Span, help: &'static str) {
+        let place = self.texts.place(span.start, &self.lines);
+        let value = match value {
+            Value::Secret(source) => source.place(),
+            _ => without_passwords(self.texts.all().get(span.clone()).unwrap_or_default()),
+        };
+        self.all.push(Effective {
+            key,
+            value,
+            file: Some(place.file.display().to_string()),
+            line: Some(place.line),
+            help,
+        });
     }
 }
 
@@ -102,17 +136,11 @@ fn child<'a>(place: &str, key: &'a str) -> Option<&'a str> {
     (!rest.contains('.') && rest != "*").then(|| rest.trim_end_matches("[]"))
 }
 
-fn written(key: String, value: &Value, span: &Span, text: &str, help: &'static str) -> Effective {
-    let before = text.get(..span.start).unwrap_or_default();
-    let value = match value {
-        Value::Secret(source) => source.place(),
-        _ => without_passwords(text.get(span.clone()).unwrap_or_default()),
-    };
-    Effective {
-        key,
-        value,
-        line: Some(before.matches('\n').count() + 1),
-        help,
+/// A default as the file would have it.
+fn as_toml(kind: Kind, default: &str) -> String {
+    match kind {
+        Kind::Bool | Kind::Count { .. } => default.to_owned(),
+        _ => format!("{default:?}"),
     }
 }
 
@@ -133,6 +161,8 @@ fn without_passwords(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -140,7 +170,7 @@ mod tests {
         let text = "version = 1\n[issuers.main]\nissuer = \"https://login.test/\"\nsecret = { file = \"key\" }\n\
                     jwks = { proxy = \"http://me:hidden@proxy:1\" }\n[upstreams.api]\nservers = [\"http://a:1\", \"http://b:1\"]\n\
                     [routes.api]\npath = \"/\"\n[[routes.api.rules]]\nclaims = { tier = [\"gold\"] }\n";
-        let all = effective(text);
+        let all = effective(&Arc::new(Texts::of(Path::new("b.toml"), text)));
         let find = |key: &str| all.iter().find(|it| it.key == key);
         let value = |key: &str| find(key).map(|it| (it.value.as_str(), it.line));
         assert_eq!(
@@ -151,12 +181,12 @@ mod tests {
             value("issuers.main.secret"),
             Some(("{ file = \"key\" }", Some(4)))
         );
-        assert_eq!(value("issuers.main.leeway"), Some(("30s", None)));
+        assert_eq!(value("issuers.main.leeway"), Some(("\"30s\"", None)));
         assert_eq!(
             value("issuers.main.jwks.proxy"),
             Some(("\"http://***@proxy:1\"", Some(5)))
         );
-        assert_eq!(value("server.drain_timeout"), Some(("20s", None)));
+        assert_eq!(value("server.drain_timeout"), Some(("\"20s\"", None)));
         assert_eq!(
             value("upstreams.api.servers"),
             Some(("[\"http://a:1\", \"http://b:1\"]", Some(7)))

@@ -43,7 +43,7 @@ pub(super) enum Kind {
     /// A file; relative to the configuration's folder.
     Path,
     Paths,
-    /// `{ file = … }` or `{ env = … }`.
+    /// `{ file = … }`, `{ env = … }` or `{ credential = … }`.
     Secret,
     /// Strings, numbers and truth values.
     Scalars,
@@ -114,6 +114,7 @@ const fn bytes(least: u64, most: u64) -> Kind {
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     key("version", count(1, 1), "The version of this file's form; required."),
+    key("include", Kind::Paths, "Files that add listeners, issuers, upstreams and routes; `*` may stand in a file's name."),
     key("server", Kind::Table, "The gateway as a whole."),
     key("server.public_url", Kind::Text, "The origin that clients use; refusals build their URLs from it. Required unless every listener is loopback."),
     key("server.realm", Kind::Text, "The realm of challenges; by default the host of `public_url`."),

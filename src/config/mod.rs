@@ -8,17 +8,28 @@
 mod check;
 mod diagnostic;
 mod effective;
+mod environment;
+mod files;
+mod include;
 mod keys;
+mod node;
+pub(crate) mod pages;
 mod raw;
+mod sarif;
+mod schema;
 mod settings;
 mod suggest;
+mod texts;
 mod typed;
 mod value;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub(crate) use effective::effective;
+pub(crate) use schema::schema;
 pub(crate) use suggest::nearest;
+pub(crate) use texts::Texts;
 pub(crate) use value::duration;
 
 pub use diagnostic::{Diagnostic, Report, Severity};
@@ -26,7 +37,7 @@ pub use settings::Config;
 pub(crate) use settings::{
     AdminPlace, AdminSettings, CertificateFiles, ClientAuth, FeedSettings, FetchSettings,
     FixedSettings, FreshnessSettings, IntrospectionSettings, IssuerSettings, KeyPlace,
-    KeySourceSettings, ListenerSettings, TracingSettings,
+    KeySourceSettings, ListenerSettings, TracingSettings, needs_restart,
 };
 
 /// Reads and checks a configuration file. Talks to no network.
@@ -34,17 +45,21 @@ pub(crate) use settings::{
 /// # Errors
 /// Every fault that was found. Warnings come with the configuration in both cases.
 pub fn load(path: &Path) -> (Option<Config>, Report) {
-    match std::fs::read_to_string(path) {
-        Ok(text) => read(path, text),
-        Err(error) => {
-            let mut report = Report::new(path, String::new());
-            report.push(
-                Diagnostic::error("BW0002", format!("the file cannot be read: {error}"))
-                    .help("name the file, or write one by the example in the README"),
-            );
-            (None, report)
-        }
+    match text_of(path) {
+        Ok(text) => read(path, &text),
+        Err(report) => (None, report),
     }
+}
+
+fn text_of(path: &Path) -> Result<String, Report> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let mut report = Report::new(Arc::new(Texts::of(path, "")));
+        report.push(
+            Diagnostic::error("BW0002", format!("the file cannot be read: {error}"))
+                .help("name the file, or write one by the example in the README"),
+        );
+        report
+    })
 }
 
 /// Where the admin listener of a configuration is, whatever else is wrong with it.
@@ -52,36 +67,62 @@ pub fn load(path: &Path) -> (Option<Config>, Report) {
 /// # Errors
 /// The faults that keep that from being known.
 pub(crate) fn admin_place(path: &Path) -> Result<AdminPlace, Report> {
-    let Ok(text) = std::fs::read_to_string(path) else {
-        return Err(load(path).1);
-    };
-    let mut report = Report::new(path, text);
-    let text = report.text().to_owned();
-    let Some(root) = raw::read(&text, &mut report) else {
+    let mut report = gathered(path, &text_of(path)?);
+    let texts = Arc::clone(report.texts());
+    let Some(root) = raw::read(&mut report) else {
         return Err(report);
     };
     // Of the rest nothing is said here.
-    let mut report = Report::new(path, text);
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    check::admin_place(&root, folder, &mut report).ok_or(report)
+    let mut report = Report::new(texts);
+    check::admin_place(&root, folder(path), &mut report).ok_or(report)
 }
 
-/// Variables of the environment that a text uses and another does not.
-pub(crate) fn variables_beyond(text: &str, other: &str) -> Vec<String> {
-    let known = raw::variables(other);
-    let all = raw::variables(text).into_iter();
-    all.filter(|name| !known.contains(name)).collect()
+/// What a configuration that was sent takes from this machine and the one that serves does not: variables of
+/// the environment, and files that it includes.
+pub(crate) fn taken_beyond(text: &str, serving: &Texts) -> Vec<String> {
+    let known = raw::variables(serving);
+    let sent = Texts::of(Path::new(""), text);
+    let variables = raw::variables(&sent).into_iter();
+    let variables = variables.filter(|name| !known.contains(name));
+    let known: Vec<_> = serving
+        .iter()
+        .take(1)
+        .flat_map(|(_, _, text)| include::patterns(text))
+        .collect();
+    let files = include::patterns(text).into_iter();
+    let files = files.filter(|(file, _)| !known.iter().any(|(known, _)| known == file));
+    variables
+        .map(|name| format!("${{{name}}}"))
+        .chain(files.map(|(file, _)| format!("the file {file}")))
+        .collect()
 }
 
 /// Checks a configuration that is in memory; relative paths are relative to `path`'s folder.
-pub fn read(path: &Path, text: String) -> (Option<Config>, Report) {
-    let mut report = Report::new(path, text);
-    let text = report.text().to_owned();
-    let Some(root) = raw::read(&text, &mut report) else {
+pub fn read(path: &Path, text: &str) -> (Option<Config>, Report) {
+    let mut report = gathered(path, text);
+    let Some(root) = raw::read(&mut report) else {
         return (None, report);
     };
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let config = check::check(&root, folder, &mut report);
+    let config = check::check(&root, folder(path), &mut report);
     let config = config.filter(|_| !report.has_errors());
     (config, report)
+}
+
+/// All texts of a configuration, and what could not be read of them.
+fn gathered(path: &Path, text: &str) -> Report {
+    let mut texts = Texts::of(path, text);
+    let faults = include::add(&mut texts, folder(path));
+    // A variable that is not UTF-8 overrides nothing that is.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    environment::add(&mut texts, variables);
+    let mut report = Report::new(Arc::new(texts));
+    for fault in faults {
+        report.push(fault);
+    }
+    report
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new("."))
 }

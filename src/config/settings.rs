@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::texts::Texts;
 use crate::authenticate::CacheLimits;
 use crate::forward::InternalTokenSettings;
 use crate::forward::Upstream;
@@ -50,10 +51,9 @@ pub struct Config {
     pub(crate) route_names: bool,
     pub(crate) audit: AuditSettings,
     pub(crate) fixed: FixedSettings,
-    /// The digest of the file, short.
+    /// The digest of its texts, short.
     pub(crate) digest: Box<str>,
-    /// The file.
-    pub(crate) text: Arc<str>,
+    pub(crate) texts: Arc<Texts>,
 }
 
 /// What counts for as long as the process lives, whatever a reload reads.
@@ -76,6 +76,32 @@ pub(crate) struct FixedSettings {
     /// Where audit lines go.
     pub(crate) audit: Output,
     pub(crate) tracing: Option<TracingSettings>,
+}
+
+/// What a reload does not change: keys, and tables with all that is in them.
+const FIXED: [&str; 14] = [
+    "server.workers",
+    "server.state_dir",
+    "cache",
+    "revocation.store",
+    "revocation.watch",
+    "revocation.feed",
+    "admin.address",
+    "probes.address",
+    "log.format",
+    "log.level",
+    "tracing",
+    "audit.output",
+    "audit.file",
+    "audit.chain",
+];
+
+/// Whether a changed value of this key counts after a restart alone.
+pub(crate) fn needs_restart(key: &str) -> bool {
+    FIXED.iter().any(|fixed| {
+        let rest = key.strip_prefix(fixed);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 impl FixedSettings {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Diagnostic, Report};
+use super::diagnostic::Diagnostic;
 use super::keys::Kind;
-use super::raw::{SecretSource, Value};
+use super::node::{SecretSource, Value};
+use super::raw::Reader;
 use super::suggest::nearest;
 use super::value;
 use crate::oauth::Json;
@@ -23,7 +24,11 @@ pub(super) enum Fault {
 }
 
 /// The value of a key of this kind.
-pub(super) fn typed(kind: Kind, value: &DeValue<'_>, report: &mut Report) -> Result<Value, Fault> {
+pub(super) fn typed(
+    kind: Kind,
+    value: &DeValue<'_>,
+    reader: &mut Reader<'_>,
+) -> Result<Value, Fault> {
     match (kind, value) {
         (Kind::Bool, DeValue::Boolean(flag)) => Ok(Value::Bool(*flag)),
         (
@@ -43,7 +48,7 @@ pub(super) fn typed(kind: Kind, value: &DeValue<'_>, report: &mut Report) -> Res
                 let DeValue::String(text) = item.get_ref() else {
                     return Err(Fault::Type);
                 };
-                texts.push((substituted(text)?, item.span()));
+                texts.push((substituted(text)?, reader.span(&item.span())));
             }
             Ok(Value::Texts(texts))
         }
@@ -56,7 +61,7 @@ pub(super) fn typed(kind: Kind, value: &DeValue<'_>, report: &mut Report) -> Res
         (Kind::Secret, DeValue::String(_)) => Err(Fault::Value(
             "a secret is never written into the file".to_owned(),
         )),
-        (Kind::Secret, DeValue::Table(table)) => secret(table, report),
+        (Kind::Secret, DeValue::Table(table)) => secret(table, reader),
         (Kind::Bool | Kind::Count { .. }, _) => Err(Fault::Type),
         (_, DeValue::String(text)) => typed_text(kind, &substituted(text)?),
         _ => Err(Fault::Type),
@@ -130,7 +135,7 @@ fn scalar(value: &DeValue<'_>) -> Option<Json> {
     })
 }
 
-fn secret(table: &DeTable<'_>, report: &mut Report) -> Result<Value, Fault> {
+fn secret(table: &DeTable<'_>, reader: &mut Reader<'_>) -> Result<Value, Fault> {
     let mut sources = Vec::new();
     for (name, value) in table {
         let DeValue::String(text) = value.get_ref() else {
@@ -139,11 +144,13 @@ fn secret(table: &DeTable<'_>, report: &mut Report) -> Result<Value, Fault> {
         match &**name.get_ref() {
             "file" => sources.push(SecretSource::File(substituted(text)?)),
             "env" => sources.push(SecretSource::Env(text.to_string())),
+            "credential" => sources.push(SecretSource::Credential(text.to_string())),
             other => {
-                let known = ["file", "env"];
-                report.push(
+                let known = ["file", "env", "credential"];
+                let span = reader.span(&name.span());
+                reader.report.push(
                     Diagnostic::error("BW0101", format!("unknown key `{other}` in a secret"))
-                        .at(&name.span())
+                        .at(&span)
                         .help(format!("known here: {}", known.join(", "))),
                 );
                 return Err(Fault::Told);
@@ -152,12 +159,14 @@ fn secret(table: &DeTable<'_>, report: &mut Report) -> Result<Value, Fault> {
     }
     match <[SecretSource; 1]>::try_from(sources) {
         Ok([source]) => Ok(Value::Secret(source)),
-        Err(_) => Err(Fault::Value("exactly one of `file`, `env`".to_owned())),
+        Err(_) => Err(Fault::Value(
+            "exactly one of `file`, `env`, `credential`".to_owned(),
+        )),
     }
 }
 
 /// `${VAR}` and `${VAR:-default}` from the environment.
-fn substituted(text: &str) -> Result<String, Fault> {
+pub(super) fn substituted(text: &str) -> Result<String, Fault> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -220,7 +229,7 @@ pub(super) fn expectation(kind: Kind) -> String {
         Kind::Rate => "a rate like \"1000/s\"".to_owned(),
         Kind::Path => "the path of a file".to_owned(),
         Kind::Paths => "a list of paths".to_owned(),
-        Kind::Secret => "{ file = \"…\" } or { env = \"…\" }".to_owned(),
+        Kind::Secret => "{ file = \"…\" }, { env = \"…\" } or { credential = \"…\" }".to_owned(),
         Kind::Scalars => "a list of strings, numbers, true or false".to_owned(),
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::issuers::KeptIssuer;
 use super::tasks::Tasks;
 use super::upstreams::KeptUpstream;
+use crate::config::Texts;
 use crate::gateway::{Lane, Serving, Setup};
 use crate::listen::{Address, Socket};
 use crate::published::Published;
@@ -27,7 +28,7 @@ pub(crate) struct Active {
     pub(crate) issuers: Vec<Arc<KeptIssuer>>,
     pub(crate) upstreams: Vec<Arc<KeptUpstream>>,
     /// The configuration's file.
-    pub(crate) text: Arc<str>,
+    pub(crate) texts: Arc<Texts>,
     pub(crate) admin_token: Secret,
     /// Whether the console is served.
     pub(crate) console: bool,

@@ -34,14 +34,14 @@ pub(crate) fn candidate(
     saved: &SavedKeys,
     gateway: &Gateway,
 ) -> Result<(Candidate, String), NotTried> {
-    // Whoever holds the admin token may not read the environment by having its values told in findings.
-    if let [name, ..] = &config::variables_beyond(&text, &active.text)[..] {
+    // Whoever holds the admin token may not read the environment, or files, by having them told in findings.
+    if let [what, ..] = &config::taken_beyond(&text, &active.texts)[..] {
         let why = format!(
-            "the configuration uses ${{{name}}}, which the one that serves does not: only its variables may be used"
+            "the configuration uses {what}, which the one that serves does not: only its variables and files may be used"
         );
         return Err(NotTried::Unusable(why));
     }
-    let (config, report) = config::read(&file.with_file_name(NAME), text);
+    let (config, report) = config::read(&file.with_file_name(NAME), &text);
     let Some(mut config) = config else {
         return Err(NotTried::Faults(report.pretty(), report.json()));
     };

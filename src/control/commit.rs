@@ -151,7 +151,7 @@ pub(crate) fn commit(
         doors,
         issuers: prepared.issuers,
         upstreams: prepared.upstreams,
-        text: prepared.text,
+        texts: prepared.texts,
         admin_token: token,
         console: prepared.admin.console,
         allowed_hosts: prepared.admin.allowed_hosts,

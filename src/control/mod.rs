@@ -15,6 +15,7 @@ mod gate;
 mod introspect;
 mod issuers;
 mod key_source;
+pub(crate) mod look;
 mod oddities;
 mod otlp;
 mod prepare;
@@ -42,7 +43,7 @@ use crate::keys::KeyRequest;
 use crate::published::Published;
 use crate::revocation::Revocations;
 
-use fetch::Trust;
+pub(crate) use fetch::Trust;
 use refresh::Order;
 use reload::Reloader;
 

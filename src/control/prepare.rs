@@ -12,7 +12,7 @@ use super::issuers::{self, Begins, KeptIssuer, NotKept};
 use super::saved::SavedKeys;
 use super::upstreams::KeptUpstream;
 use crate::clock::Clock;
-use crate::config::{AdminSettings, Config, ListenerSettings};
+use crate::config::{AdminSettings, Config, ListenerSettings, Texts};
 use crate::forward::InternalTokens;
 use crate::gateway::{Front, Setup, SetupPlaces};
 use crate::http::headers::ReservedNames;
@@ -72,7 +72,7 @@ pub(crate) struct Around<'a> {
 
 /// A configuration that can serve.
 pub(crate) struct Prepared {
-    pub(super) text: Arc<str>,
+    pub(super) texts: Arc<Texts>,
     pub(super) setup: Arc<Setup>,
     pub(super) issuers: Vec<Arc<KeptIssuer>>,
     pub(super) begin: Vec<Begins>,
@@ -175,7 +175,7 @@ pub(crate) fn prepare(
         drain_timeout: config.drain_timeout,
     };
     Ok(Prepared {
-        text: config.text,
+        texts: config.texts,
         setup: Arc::new(setup),
         issuers,
         begin,

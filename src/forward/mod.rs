@@ -43,7 +43,7 @@ pub(crate) use error::ForwardError;
 use http1::Answer;
 pub(crate) use internal::{InternalTokenSettings, InternalTokens};
 pub(crate) use pool::Pools;
-pub(crate) use probe::is_well;
+pub(crate) use probe::{is_well, reach};
 pub(crate) use tunnel::Tunnel;
 pub(crate) use upstream::{
     Balance, HashKey, HealthProbe, HostHeader, SERVERS_MAX, Server, ServerPlace, Upstream,

@@ -27,6 +27,22 @@ pub(crate) async fn is_well(
     }
 }
 
+/// Whether a server takes connections, with TLS where it should, and is well where it is asked.
+///
+/// # Errors
+/// Why not, in words for the operator.
+pub(crate) async fn reach(upstream: &Upstream, server: &Server) -> Result<(), String> {
+    if let Some(probe) = &upstream.probe {
+        return is_well(upstream, server, probe).await;
+    }
+    let connecting = Stream::connect(upstream, server);
+    let connecting = tokio::time::timeout(upstream.limits.connect_max, connecting).await;
+    match connecting {
+        Ok(connected) => connected.map(drop).map_err(|error| error.to_string()),
+        Err(_) => Err("it took too long to connect".to_owned()),
+    }
+}
+
 async fn ask(
     upstream: &Upstream,
     server: &Server,

@@ -69,6 +69,11 @@ impl Served {
         self.names.iter().any(|name| name.covers(host))
     }
 
+    /// The server's own certificate, and those behind it.
+    pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.key.cert
+    }
+
     pub(crate) fn names(&self) -> &[HostPattern] {
         &self.names
     }

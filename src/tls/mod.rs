@@ -6,6 +6,7 @@
 //! after the handshake, and a client with delayed acknowledgements waits 40 ms.
 
 pub(crate) mod certificates;
+mod chain;
 pub(crate) mod client;
 mod stream;
 

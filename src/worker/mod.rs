@@ -23,6 +23,8 @@ use crate::tls::{HandshakeError, Tls};
 
 /// How often kept upstream connections are looked at.
 const POOL_SWEEP: Duration = Duration::from_secs(5);
+/// A worker that lives turns its loop at least this often.
+pub(crate) const TURN_MAX: Duration = POOL_SWEEP;
 
 /// A listener as the workers serve it.
 #[derive(Debug)]
@@ -116,7 +118,7 @@ impl Drain {
 /// Runs a worker until it has drained. Gives the number of connections that were cut.
 ///
 /// `doors` are its sockets, those of the beginning and others that come. `drain`: the gateway ends; the
-/// doors are closed by whoever says so.
+/// doors are closed by whoever says so. `turns` counts those of its loop.
 ///
 /// # Errors
 /// The runtime cannot be made.
@@ -124,19 +126,26 @@ pub(crate) fn run(
     lane: Arc<Published<Lane>>,
     doors: mpsc::Receiver<Door>,
     drain: Drain,
+    turns: &AtomicU64,
 ) -> std::io::Result<usize> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    Ok(runtime.block_on(serve(lane, doors, drain)))
+    Ok(runtime.block_on(serve(lane, doors, drain, turns)))
 }
 
-async fn serve(lane: Arc<Published<Lane>>, mut doors: mpsc::Receiver<Door>, drain: Drain) -> usize {
+async fn serve(
+    lane: Arc<Published<Lane>>,
+    mut doors: mpsc::Receiver<Door>,
+    drain: Drain,
+    turns: &AtomicU64,
+) -> usize {
     // Every connection holds a sender; when all are gone, all connections are.
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let mut ends = std::pin::pin!(drain.begun());
     let mut sweep = tokio::time::interval(POOL_SWEEP);
     loop {
+        turns.fetch_add(1, Ordering::Relaxed);
         tokio::select! {
             biased;
             () = ends.as_mut() => break,

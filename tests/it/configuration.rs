@@ -146,7 +146,7 @@ fn many_routes_are_checked_and_found() {
             "[routes.r{route}]\npath = \"/r{route}/{{*rest}}\"\nupstream = \"orders\"\nissuers = [\"main\"]\n"
         );
     }
-    let (config, report) = config::read(&folder("invalid/x.toml"), text);
+    let (config, report) = config::read(&folder("invalid/x.toml"), &text);
     assert!(config.is_some(), "{}", report.pretty());
 }
 
@@ -169,7 +169,7 @@ fn a_feed_is_warned_of_where_it_is_unsafe_or_pointless() {
         std::fs::write(&file, url).expect("a file");
         let feed = format!("{more}\n[revocation.feed]\nurl = {{ file = {file:?} }}\n");
         let text = format!("{text}\n[revocation]\n{feed}");
-        let (config, report) = config::read(&folder("invalid/x.toml"), text);
+        let (config, report) = config::read(&folder("invalid/x.toml"), &text);
         let shown = report.pretty();
         assert!(config.is_some(), "{shown}");
         match code {

@@ -111,7 +111,7 @@ fn the_configuration_is_shown_as_it_counts_and_without_secrets() {
         assert!(value("routes.orders.path")["line"].is_u64());
         assert_eq!(
             value("listeners.public.limits.header_timeout")["value"],
-            "10s"
+            "\"10s\""
         );
         assert!(value("listeners.public.limits.header_timeout")["line"].is_null());
         // The state of upstreams and of the cache.

@@ -67,7 +67,7 @@ fn the_example_configurations_load() {
             text = text.replace(place, value);
         }
         // The key of the example serves ES256 alone.
-        let (config, report) = config::read(&folder.path().join("bearward.toml"), text);
+        let (config, report) = config::read(&folder.path().join("bearward.toml"), &text);
         assert!(config.is_some(), "{name}: {}", report.pretty());
     }
 }
@@ -92,7 +92,7 @@ fn the_readmes_toml_loads_and_its_commands_are_the_promised_ones() {
         .collect();
     assert!(!blocks.is_empty());
     for block in blocks {
-        let (config, report) = config::read(&folder.path().join("bearward.toml"), block.to_owned());
+        let (config, report) = config::read(&folder.path().join("bearward.toml"), block);
         assert!(config.is_some(), "{}", report.pretty());
     }
     assert!(readme.contains("\ncargo run --release -- demo\n"));

@@ -46,6 +46,7 @@ mod lifecycle;
 mod metrics;
 mod near_misses;
 mod oddities;
+mod operators;
 mod oracle;
 mod outages;
 mod peers;

@@ -29,7 +29,7 @@ pub(super) fn config(admin: &Admin, parts: &Parts) -> Answer {
             "last_reload_failed": failed,
             "file": admin.file.as_ref().map(|file| file.display().to_string()),
             "version": env!("CARGO_PKG_VERSION"),
-            "values": effective(&active.text),
+            "values": effective(&active.texts),
         }),
     )
 }

@@ -304,7 +304,7 @@ export async function configuration(page) {
     const wanted = search.value.toLowerCase();
     const rows = told.values.filter((value) => (!own.checked || value.line !== null) && `${value.key} ${value.value}`.toLowerCase().includes(wanted)).slice(0, 2000);
     fill(list, table("Configuration", ["Key", "Value", "From", "What it does"], rows.map((value) => el("tr", {},
-      el("td", { class: "mono" }, value.key), el("td", { class: "mono" }, value.value), el("td", { class: "tight dim" }, value.line === null ? "default" : `line ${value.line}`), el("td", { class: "dim" }, value.help)))));
+      el("td", { class: "mono" }, value.key), el("td", { class: "mono" }, value.value), el("td", { class: "tight dim" }, value.line === null ? "default" : `${value.file}:${value.line}`), el("td", { class: "dim" }, value.help)))));
   };
   fill(page, head("Configuration", `${told.config}, since ${told.since}, Bearward ${told.version}`),
     told.last_reload_failed && note(`The last reload failed ${distance(Date.parse(told.last_reload_failed.at) / 1000)}: ${told.last_reload_failed.why}`, "bad"),

@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::Outcome;
 use super::admin_client::{AdminClient, runtime};
+use super::manager::Manager;
 use super::output::{Code, Failure, data, say};
 use super::run::Signals;
 use crate::app::{self, Inheritance, Running};
@@ -86,7 +87,9 @@ pub(super) fn demo(port: u16) -> Outcome {
         services.issuer
     ));
     say("\nCtrl-C ends it.");
-    signals.wait_for_end(&gateway).map_err(Failure::internal)?;
+    signals
+        .wait_for_end(&gateway, Manager::default())
+        .map_err(Failure::internal)?;
     let _ = gateway.stop();
     drop(services);
     folder.close().map_err(Failure::internal)?;
@@ -123,7 +126,7 @@ fn start(folder: &Path, port: u16, services: &services::Services) -> Result<Runn
     let text = configuration(port, services);
     let path = folder.join("bearward.toml");
     std::fs::write(&path, &text).map_err(Failure::internal)?;
-    let (config, report) = config::read(&path, text);
+    let (config, report) = config::read(&path, &text);
     let config = config.ok_or_else(|| Failure::new(Code::Internal, report.pretty()))?;
     let (clock, out) = (Arc::new(SystemClock), std::io::sink());
     app::start(config, Some(path), clock, out, Inheritance::default())

@@ -1,7 +1,7 @@
 //! `[admin]`, and addresses to listen on.
 
 use super::Checker;
-use crate::config::raw::{Node, Span};
+use crate::config::node::{Node, Span};
 use crate::config::settings::{AdminSettings, ListenerSettings};
 use crate::listen::{Address, NoAddress};
 

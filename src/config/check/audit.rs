@@ -1,7 +1,7 @@
 //! `[audit]`: where the lines go, and which are written.
 
 use super::Checker;
-use crate::config::raw::Node;
+use crate::config::node::Node;
 use crate::observe::audit::{AuditSettings, FileSettings, Output, SubjectPolicy};
 
 /// Where audit lines go.

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::Checker;
 use super::issuers::span_of;
-use crate::config::raw::{Node, Span, Value};
+use crate::config::node::{Node, Span, Value};
 use crate::config::settings::FeedSettings;
 use crate::http::form::unescaped;
 use crate::http::host::is_loopback;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::Uri;
 
 use super::Checker;
-use crate::config::raw::{Node, Span, Value};
+use crate::config::node::{Node, Span, Value};
 use crate::config::settings::FetchSettings;
 use crate::http::host::{is_loopback, is_refused_address};
 

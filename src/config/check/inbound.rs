@@ -2,7 +2,7 @@
 
 use super::Checker;
 use super::issuers::span_of;
-use crate::config::raw::{Node, Value};
+use crate::config::node::{Node, Value};
 use crate::policy::{EventRules, LogoutRules};
 
 /// Tables that need keys, which an issuer of opaque tokens does not have.

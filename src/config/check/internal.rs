@@ -1,7 +1,7 @@
 //! `[internal_token]`.
 
 use super::{Checker, with_defaults};
-use crate::config::raw::{Node, Value};
+use crate::config::node::{Node, Value};
 use crate::forward::InternalTokenSettings;
 use crate::signing::SigningKey;
 

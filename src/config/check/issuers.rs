@@ -9,7 +9,7 @@ use http::Uri;
 use super::Checker;
 use super::inbound;
 use super::sources::source;
-use crate::config::raw::{Node, Span, Value};
+use crate::config::node::{Node, Span, Value};
 use crate::config::settings::{IssuerSettings, KeySourceSettings};
 use crate::config::suggest::nearest;
 use crate::oauth::{Algorithm, AlgorithmSet};

@@ -4,7 +4,7 @@ use super::issuers::span_of;
 use super::routes::shaping::RATE_HELP;
 use super::{Checker, addresses, with_defaults};
 use crate::clock::{Clock, SystemClock};
-use crate::config::raw::{Node, SecretSource, Value};
+use crate::config::node::{Node, Value};
 use crate::config::settings::{CertificateFiles, KeyPlace, ListenerSettings, TlsSettings};
 use crate::config::value;
 use crate::http::body::BodyLimits;
@@ -273,9 +273,9 @@ fn tls_of(
             let files = CertificateFiles {
                 chain: checker.path(&path),
                 key: match node.value("key") {
-                    Some((Value::Secret(SecretSource::File(path)), _)) => {
-                        KeyPlace::File(checker.path(path))
-                    }
+                    Some((Value::Secret(source), _)) => checker
+                        .secret_file(source)
+                        .map_or_else(|| KeyPlace::Fixed(key.clone()), KeyPlace::File),
                     _ => KeyPlace::Fixed(key.clone()),
                 },
             };

@@ -7,12 +7,12 @@ mod addresses;
 mod audit;
 mod feed;
 mod fetching;
-mod files;
 mod inbound;
 mod internal;
 mod issuers;
 mod listeners;
 mod routes;
+mod secrets;
 mod sources;
 mod tracing;
 mod upstreams;
@@ -23,13 +23,12 @@ use http::Uri;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::diagnostic::{Diagnostic, Report};
-use super::raw::{Node, SecretSource, Span, Value};
+use super::node::{Node, Span, Value};
 use super::settings::{AdminPlace, Config, FixedSettings};
 use super::suggest::nearest;
 use crate::authenticate::CacheLimits;
 use crate::observe::hex;
 use crate::observe::log::LogFormat;
-use crate::secret::Secret;
 
 /// Above this many routes their names are too many series.
 const NAMED_ROUTES_MAX: usize = 1000;
@@ -111,55 +110,6 @@ impl Checker<'_> {
         }
     }
 
-    fn file(&mut self, text: &str, span: &Span, what: &str) -> Option<Vec<u8>> {
-        match files::read(&self.path(text)) {
-            Ok(bytes) => Some(bytes),
-            Err(error) => {
-                self.error(
-                    "BW0108",
-                    format!("{what}: `{text}` cannot be read: {error}"),
-                    span,
-                );
-                None
-            }
-        }
-    }
-
-    /// The secret behind a key. A file of text loses the line break at its end, which editors and
-    /// `echo` add; a file of other bytes is taken as it is.
-    fn secret(&mut self, node: &Node, name: &str) -> Option<(Secret, Span)> {
-        let Some((Value::Secret(source), span)) = node.value(name) else {
-            return None;
-        };
-        let span = span.clone();
-        let bytes = match source {
-            SecretSource::File(path) => {
-                let mut bytes = self.file(path, &span, &format!("`{name}`"))?;
-                let is_text = std::str::from_utf8(&bytes).is_ok();
-                while is_text && matches!(bytes.last(), Some(b'\n' | b'\r')) {
-                    bytes.pop();
-                }
-                bytes
-            }
-            SecretSource::Env(variable) => match std::env::var(variable) {
-                Ok(value) => value.into_bytes(),
-                Err(_) => {
-                    self.error(
-                        "BW0108",
-                        format!("`{name}`: the environment has no `{variable}`"),
-                        &span,
-                    );
-                    return None;
-                }
-            },
-        };
-        if bytes.is_empty() {
-            self.error("BW0108", format!("`{name}` is empty"), &span);
-            return None;
-        }
-        Some((Secret::new(bytes), span))
-    }
-
     /// The place of a name among those that are defined.
     fn reference(
         &mut self,
@@ -191,7 +141,7 @@ impl Checker<'_> {
 
 /// Checks everything. `None` where so much is missing that there is nothing to build.
 pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<Config> {
-    let (digest, text) = (digest(report.text()), report.text().to_owned());
+    let texts = std::sync::Arc::clone(report.texts());
     let mut checker = Checker { folder, report };
     let empty = Node::default();
     let table = |name: &str| root.table(name).unwrap_or(&empty);
@@ -342,8 +292,8 @@ pub(super) fn check(root: &Node, folder: &Path, report: &mut Report) -> Option<C
         },
         admin: admin?,
         route_names,
-        digest: digest.into(),
-        text: text.into(),
+        digest: digest(texts.all()).into(),
+        texts,
         audit: audit_settings?,
     })
 }

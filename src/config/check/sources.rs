@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::fetching::{check_url, fetch, size};
 use super::issuers::span_of;
 use super::{Checker, with_defaults};
-use crate::config::raw::{Node, Span, Value};
+use crate::config::node::{Node, Span, Value};
 use crate::config::settings::{
     ClientAuth, FreshnessSettings, IntrospectionSettings, JwksSettings, KeyFileSettings,
     KeySourceSettings,
@@ -315,7 +315,7 @@ fn introspection(
     let cache_max = table.duration("cache_max")?;
     if cache_max > CACHE_WARNED {
         checker.warn(
-            "BW0208",
+            "BW0218",
             format!("{what}: a token that its issuer has revoked stays good for up to `cache_max`"),
             &span_of(table, "cache_max"),
             "five minutes or less; \"30s\" is the default",

@@ -3,7 +3,7 @@
 use http::Uri;
 
 use super::Checker;
-use crate::config::raw::{Node, Value};
+use crate::config::node::{Node, Value};
 use crate::config::settings::TracingSettings;
 use crate::http::host::is_loopback;
 

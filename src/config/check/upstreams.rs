@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 
 use super::Checker;
 use super::issuers::span_of;
-use crate::config::raw::{Node, Span};
+use crate::config::node::{Node, Span};
 use crate::forward::{
     Balance, HashKey, HealthProbe, HostHeader, SERVERS_MAX, Server, ServerPlace, Upstream,
     UpstreamLimits, UpstreamProtocol, UpstreamTls,

@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use crate::clock::UnixTime;
 use crate::config::FeedSettings;
+use crate::control::fetch::Trust;
 use crate::gateway::Gateway;
 use crate::revocation::{Change, Feed, Merged, Revocations, StoreError};
 use entry::EntryId;
@@ -130,6 +131,26 @@ pub(super) async fn keep(
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(AGAIN.1);
     }
+}
+
+/// Connects and logs in once.
+///
+/// # Errors
+/// Why that does not work, in words for the operator.
+pub(super) async fn try_out(settings: &FeedSettings, trust: &mut Trust) -> Result<(), String> {
+    let words = |error: FeedError| error.to_string();
+    let tls = match settings.tls {
+        true => Some(
+            trust
+                .tls(settings.ca.as_deref())
+                .map_err(|error| words(error.into()))?,
+        ),
+        false => None,
+    };
+    Link::connect(settings, tls.as_ref())
+        .await
+        .map(drop)
+        .map_err(words)
 }
 
 /// What never comes.

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::Parts;
 use crate::config::check::Checker;
-use crate::config::raw::{Node, Value};
+use crate::config::node::{Node, Value};
 use crate::config::settings::ListenerSettings;
 use crate::config::suggest::nearest;
 use crate::forward::UpstreamProtocol;

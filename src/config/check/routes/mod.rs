@@ -6,7 +6,7 @@ pub(super) mod shaping;
 use std::sync::Arc;
 
 use super::Checker;
-use crate::config::raw::{Node, Span};
+use crate::config::node::{Node, Span};
 use crate::config::settings::{IssuerSettings, ListenerSettings};
 use crate::forward::Upstream;
 use crate::http::host::HostPattern;
@@ -52,13 +52,14 @@ pub(super) fn check(
     }
     let (_, collisions) = RouteTable::new(listeners.len(), &placements);
     for collision in collisions {
-        if let (Some((first, _)), Some((second, span))) =
+        if let (Some((first, other)), Some((second, span))) =
             (spans.get(collision.first), spans.get(collision.second))
         {
-            checker.error(
-                "BW0109",
-                format!("routes `{first}` and `{second}` match the same requests"),
-                span,
+            let message = format!("routes `{first}` and `{second}` match the same requests");
+            checker.report.push(
+                super::Diagnostic::error("BW0109", message)
+                    .at(span)
+                    .related(other, "the other one"),
             );
         }
     }

@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue};
 use super::Parts;
 use crate::config::check::Checker;
 use crate::config::check::issuers::span_of;
-use crate::config::raw::{Node, Value};
+use crate::config::node::{Node, Value};
 use crate::config::value;
 use crate::http::headers::ends_here;
 use crate::limit::{Buckets, Quota};

@@ -1,0 +1,99 @@
+//! What the environment overrides: `BEARWARD__SERVER__STATE_DIR` stands before `server.state_dir` of the file.
+//!
+//! Each variable becomes a line of TOML with a name of its own, so that a fault in it is told like one in a file.
+
+use std::path::Path;
+
+use super::keys::{self, Kind};
+use super::texts::{Origin, Texts};
+
+const PREFIX: &str = "BEARWARD__";
+
+/// Adds the variables that override something, in the order of their names.
+pub(super) fn add(texts: &mut Texts, variables: impl Iterator<Item = (String, String)>) {
+    let mut all: Vec<_> = variables
+        .filter(|(name, _)| name.starts_with(PREFIX))
+        .collect();
+    all.sort();
+    for (name, value) in all {
+        let line = line(name.trim_start_matches(PREFIX), &value);
+        texts.add(Origin::Variable, Path::new(&name), &line);
+    }
+}
+
+/// The line of TOML that says the same.
+fn line(name: &str, value: &str) -> String {
+    let parts: Vec<_> = name.split("__").map(str::to_ascii_lowercase).collect();
+    let mut place = String::new();
+    let mut kind = Some(Kind::Table);
+    for part in &parts {
+        let dot = if place.is_empty() { "" } else { "." };
+        let part = match kind {
+            Some(Kind::Named) => "*",
+            _ => part,
+        };
+        place = format!("{place}{dot}{part}");
+        kind = keys::find(&place).map(|key| key.kind);
+    }
+    let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let is_toml = match kind {
+        Some(Kind::Bool) => matches!(value, "true" | "false"),
+        Some(Kind::Texts | Kind::Paths) => value.starts_with('['),
+        Some(Kind::Secret | Kind::Table | Kind::Named) => value.starts_with('{'),
+        Some(Kind::Tables | Kind::Scalars) => value.starts_with('['),
+        Some(Kind::Count { .. } | Kind::CountOrAuto { .. }) => {
+            value.bytes().all(|byte| byte.is_ascii_digit())
+        }
+        _ => false,
+    };
+    let key: Vec<_> = parts.iter().map(|part| quoted(part)).collect();
+    let value = if is_toml && !value.is_empty() && !value.contains(['\n', '\r']) {
+        value.to_owned()
+    } else {
+        quoted(value)
+    };
+    format!("{} = {value}", key.join("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_a_line_of_toml() {
+        for (name, value, expected) in [
+            (
+                "SERVER__STATE_DIR",
+                "/var/lib/x",
+                r#""server"."state_dir" = "/var/lib/x""#,
+            ),
+            ("SERVER__WORKERS", "4", r#""server"."workers" = 4"#),
+            ("SERVER__WORKERS", "auto", r#""server"."workers" = "auto""#),
+            ("ADMIN__CONSOLE", "false", r#""admin"."console" = false"#),
+            (
+                "ISSUERS__MAIN__AUDIENCES",
+                r#"["a", "b"]"#,
+                r#""issuers"."main"."audiences" = ["a", "b"]"#,
+            ),
+            (
+                "ISSUERS__MAIN__AUDIENCES",
+                "a",
+                r#""issuers"."main"."audiences" = "a""#,
+            ),
+            (
+                "ADMIN__TOKEN",
+                "{ file = \"t\" }",
+                r#""admin"."token" = { file = "t" }"#,
+            ),
+            // No second line comes in.
+            (
+                "ADMIN__CONSOLE",
+                "false\nx = 1",
+                r#""admin"."console" = "false\nx = 1""#,
+            ),
+            ("", "x", r#""" = "x""#),
+        ] {
+            assert_eq!(line(name, value), expected);
+        }
+    }
+}
