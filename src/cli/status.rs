@@ -118,7 +118,7 @@ fn print_decisions(summary: &Value) {
     let all: u64 = refused.iter().map(|(count, _)| count).sum();
     line(
         "decisions",
-        &format!("of {minutes} minutes: {allowed} allowed, {all} refused"),
+        &format!("in the last {minutes} minutes: {allowed} allowed, {all} refused"),
     );
     for (count, reason) in refused.into_iter().take(REASONS_MAX) {
         line("", &format!("{count:>8} {reason}"));

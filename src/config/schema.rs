@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::keys::{KEYS, Kind};
+use super::settings::needs_restart;
 use super::typed::expectation;
 
 /// Tables in which something has to be, besides what the check itself demands.
@@ -75,6 +76,9 @@ fn table(place: &str) -> Map<String, Value> {
             "description".to_owned(),
             json!(format!("{}{range}", key.help)),
         );
+        if needs_restart(key.place) {
+            own.insert("x-needs-restart".to_owned(), json!(true));
+        }
         if let Some(default) = key.default {
             own.insert("default".to_owned(), written(key.kind, default));
         }

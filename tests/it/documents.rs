@@ -81,58 +81,133 @@ fn the_least_configuration_is_short() {
     assert!(lines.count() <= 15);
 }
 
-#[test]
-fn the_readmes_toml_loads_and_its_commands_are_the_promised_ones() {
-    let readme = text("README.md");
-    let folder = folder();
-    let blocks: Vec<_> = readme
-        .split("```toml\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().expect("an end"))
-        .collect();
-    assert!(!blocks.is_empty());
-    for block in blocks {
-        let (config, report) = config::read(&folder.path().join("bearward.toml"), block);
-        assert!(config.is_some(), "{}", report.pretty());
+/// Every document, by its path.
+fn documents() -> Vec<String> {
+    let mut found = vec![
+        "README.md".to_owned(),
+        "CONTRIBUTING.md".to_owned(),
+        "SECURITY.md".to_owned(),
+        "benches/README.md".to_owned(),
+        "benches/peers/README.md".to_owned(),
+    ];
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "md") {
+                let name = path.strip_prefix(root()).expect("below");
+                found.push(name.display().to_string());
+            }
+        }
     }
+    assert!(found.len() > 30, "{found:?}");
+    found
+}
+
+#[test]
+fn the_configurations_in_documents_load() {
+    let folder = folder();
+    let mut count = 0;
+    for name in documents() {
+        let document = text(&name);
+        for rest in document.split("```toml\n").skip(1) {
+            let block = rest.split("```").next().expect("an end");
+            let (config, report) = config::read(&folder.path().join("bearward.toml"), block);
+            count += 1;
+            if block.contains("version = ") {
+                assert!(config.is_some(), "{name}: {}", report.pretty());
+                continue;
+            }
+            // A part of one: every key is known and has a value that is possible.
+            let is_possible =
+                |code: &str| !["BW0001", "BW0101", "BW0102", "BW0103", "BW0104"].contains(&code);
+            let found = report.diagnostics();
+            let is_good = found.iter().all(|it| is_possible(it.code));
+            assert!(is_good, "{name}: {}", report.pretty());
+        }
+    }
+    assert!(count >= 7);
+}
+
+#[test]
+fn the_commands_in_documents_exist() {
+    let readme = text("README.md");
     assert!(readme.contains("\ncargo run --release -- demo\n"));
     assert!(readme.contains("\ncargo test\n"));
     assert!(text(".ci/run").contains("\nBEARWARD_TEST_ALL=1 cargo test\n"));
-    // Every command that it shows exists.
-    for line in readme.lines().filter(|line| line.starts_with("bearward ")) {
-        let words: Vec<_> = line
-            .split_whitespace()
-            .skip(1)
-            .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()))
-            .collect();
-        let mut arguments: Vec<_> = words.into_iter().take(2).collect();
-        arguments.push("--help");
+    let mut asked = std::collections::BTreeSet::new();
+    for name in documents() {
+        for line in text(&name)
+            .lines()
+            .filter(|line| line.starts_with("bearward "))
+        {
+            let words: Vec<_> = line
+                .split_whitespace()
+                .skip(1)
+                .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()))
+                .take(2)
+                .map(str::to_owned)
+                .collect();
+            asked.insert((words, line.to_owned()));
+        }
+    }
+    assert!(asked.len() > 20);
+    for (words, line) in asked {
         let output = Command::new(env!("CARGO_BIN_EXE_bearward"))
-            .args(&arguments)
+            .args(&words)
+            .arg("--help")
             .output()
             .expect("it runs");
         assert!(output.status.success(), "{line}");
+        // And each option of it.
+        let help = String::from_utf8(output.stdout).expect("text");
+        let options = line.split('#').next().unwrap_or_default();
+        for option in options
+            .split_whitespace()
+            .filter(|word| word.starts_with("--"))
+        {
+            let option = option.split('=').next().unwrap_or_default();
+            assert!(help.contains(option), "{option} of {line}");
+        }
     }
+}
+
+/// What a heading is called in a link.
+fn anchor(heading: &str) -> String {
+    heading
+        .trim_start_matches('#')
+        .trim()
+        .chars()
+        .filter_map(|c| match c {
+            ' ' => Some('-'),
+            '-' | '_' => Some(c),
+            c if c.is_alphanumeric() => Some(c.to_ascii_lowercase()),
+            _ => None,
+        })
+        .collect()
 }
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for name in [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/decisions.md",
-        "docs/reasons.md",
-        "docs/operating.md",
-        "docs/performance.md",
-        "benches/README.md",
-        "benches/peers/README.md",
-    ] {
-        let folder = root().join(name).parent().expect("a folder").to_owned();
-        for link in text(name).split("](").skip(1) {
+    for name in documents() {
+        let folder = root().join(&name).parent().expect("a folder").to_owned();
+        for link in text(&name).split("](").skip(1) {
             let target = link.split(')').next().expect("an end");
-            if !target.starts_with("http") && !target.starts_with('#') {
-                let file = target.split('#').next().expect("a path");
-                assert!(folder.join(file).exists(), "{name}: {target}");
+            if target.starts_with("http") {
+                continue;
+            }
+            let (file, place) = target.split_once('#').unwrap_or((target, ""));
+            let path = match file {
+                "" => root().join(&name),
+                file => folder.join(file),
+            };
+            assert!(path.exists(), "{name}: {target}");
+            if !place.is_empty() {
+                let document = std::fs::read_to_string(&path).expect("text");
+                let mut headings = document.lines().filter(|line| line.starts_with('#'));
+                assert!(headings.any(|it| anchor(it) == place), "{name}: {target}");
             }
         }
     }

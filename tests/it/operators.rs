@@ -330,7 +330,7 @@ fn a_configuration_is_begun_by_what_the_issuer_says() {
     let doctor = bearward(folder, &["doctor"], &variables);
     let shown = out(&doctor);
     for line in [
-        "✓ issuer main              1 keys from",
+        "✓ issuer main              1 key from",
         "takes connections",
         "is free",
         "✓ state folder",
@@ -421,7 +421,7 @@ fn the_doctor_says_what_is_ill_and_what_to_do() {
     assert_eq!(doctor.status.code(), Some(1));
     let shown = out(&doctor);
     for line in [
-        "✓ issuer main              1 keys from",
+        "✓ issuer main              1 key from",
         "✗ issuer gone",
         "✗ listener public",
         "end what listens there",

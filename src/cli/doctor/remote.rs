@@ -76,7 +76,8 @@ async fn look_at_issuer(issuer: &IssuerSettings, trust: &mut Trust, findings: &m
         );
         return;
     }
-    let mut text = format!("{} keys from {}", seen.count, seen.place);
+    let s = if seen.count == 1 { "" } else { "s" };
+    let mut text = format!("{} key{s} from {}", seen.count, seen.place);
     if !seen.skipped.is_empty() {
         text.push_str(&format!("; {} not used", seen.skipped.len()));
     }

@@ -16,6 +16,27 @@ pub fn find(test: &str, name: &str) -> Option<PathBuf> {
     found
 }
 
+/// Finds a program that `.ci/run` puts under `target/python`.
+pub fn find_in_python(test: &str, name: &str) -> Option<PathBuf> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let program = root.join("target/python/bin").join(name);
+    if program.is_file() {
+        return Some(program);
+    }
+    missing(test, &format!("{name} under target/python"));
+    None
+}
+
+/// Runs a command to its end: whether it went well, and all that it said.
+pub fn told(command: &mut std::process::Command) -> (bool, String) {
+    let output = command.output().expect("it runs");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
 /// Says that a test is left out, or fails where every test is demanded.
 pub fn missing(test: &str, what: &str) {
     assert!(

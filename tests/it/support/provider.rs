@@ -1,6 +1,6 @@
 //! A provider whose documents the test changes, and which counts what it is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -32,6 +32,8 @@ pub struct Provider {
 #[derive(Default)]
 struct State {
     documents: BTreeMap<String, Document>,
+    /// Those that come after the document was given once, each for once.
+    later: BTreeMap<String, VecDeque<Document>>,
     asked: BTreeMap<String, usize>,
     connections: usize,
     /// What the introspection endpoint says of a token.
@@ -120,6 +122,21 @@ impl Provider {
         };
         let mut state = self.state.lock().expect("the state");
         state.documents.insert(path.to_owned(), document);
+    }
+
+    /// Gives these documents one after another, the last from then on.
+    pub fn set_in_turn(&self, path: &str, documents: &[String]) {
+        let [first, later @ ..] = documents else {
+            panic!("there is nothing to give");
+        };
+        self.set_with(path, 200, first, &[("content-type", "application/json")]);
+        let later = later.iter().map(|body| Document {
+            status: 200,
+            body: body.clone(),
+            headers: vec![("content-type", "application/json".to_owned())],
+        });
+        let mut state = self.state.lock().expect("the state");
+        state.later.insert(path.to_owned(), later.collect());
     }
 
     /// Publishes the keys of issuers at `/jwks`.
@@ -212,6 +229,9 @@ fn answer(state: &Mutex<State>, parts: &Parts, body: &[u8]) -> Response<Full<Byt
         body: String::new(),
         headers: vec![],
     });
+    if let Some(next) = state.later.get_mut(path).and_then(VecDeque::pop_front) {
+        state.documents.insert(path.to_owned(), next);
+    }
     let mut response = Response::new(Full::new(Bytes::from(document.body)));
     *response.status_mut() = StatusCode::from_u16(document.status).expect("a status");
     for (name, value) in document.headers {
