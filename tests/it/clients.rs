@@ -189,7 +189,7 @@ fn handles_refusals(name: &str) {
         .with("exp", ago + 60)
         .sign();
     // It renews once, and has its answer.
-    world.gives(&[expired.clone(), good.clone()]);
+    world.gives(&[expired.clone(), good]);
     let (code, said) = world.run(command);
     assert_eq!(code, Some(0), "{name}: {said}");
     assert!(said.contains("all orders"), "{name}: {said}");
