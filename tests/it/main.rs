@@ -52,6 +52,7 @@ mod operators;
 mod oracle;
 mod outages;
 mod peers;
+mod postman;
 mod provider;
 mod rates;
 mod reasons;

@@ -157,6 +157,7 @@ issuer = "{issuer}"
 audiences = ["{AUDIENCE}"]
 algorithms = ["ES256"]
 discovery = true
+lifetime_max = "7d"
 jwks = {{ allow_http_loopback = true }}
 renewal = {{ token_endpoint = "{issuer}/token", hint = "For example: curl -s {issuer}/token -d scope=orders:read" }}
 [upstreams.orders]
@@ -172,6 +173,7 @@ scopes_all = ["orders:read"]
 [[routes.orders.rules]]
 methods = ["POST", "PUT", "PATCH", "DELETE"]
 scopes_all = ["orders:write"]
+{gallery}
 [admin]
 address = "127.0.0.1:{admin}"
 [audit]
@@ -179,7 +181,59 @@ output = "off"
 "#,
         issuer = services.issuer,
         api = services.api,
+        gallery = gallery(services),
         admin = free_port(9180).unwrap_or(0),
+    )
+}
+
+/// Routes that show what else can become of a request; each is in the Postman collection.
+fn gallery(services: &services::Services) -> String {
+    // Nobody listens on the port of discard.
+    format!(
+        r#"[upstreams.nobody]
+servers = ["http://127.0.0.1:9"]
+[issuers.dark]
+issuer = "https://dark.example.test/"
+audiences = ["{AUDIENCE}"]
+algorithms = ["ES256"]
+jwks_url = "http://127.0.0.1:9/keys"
+jwks = {{ allow_http_loopback = true, load = "on_demand" }}
+[issuers.opaque]
+issuer = "https://opaque.example.test/"
+audiences = ["{AUDIENCE}"]
+introspection = {{ endpoint = "{issuer}/introspect", client_id = "demo", client_secret = {{ file = "demo.key" }}, allow_http_loopback = true }}
+[issuers.mute]
+issuer = "https://mute.example.test/"
+audiences = ["{AUDIENCE}"]
+introspection = {{ endpoint = "http://127.0.0.1:9/introspect", client_id = "demo", client_secret = {{ file = "demo.key" }}, allow_http_loopback = true }}
+[routes.unreachable]
+path = "/gallery/unreachable"
+upstream = "nobody"
+issuers = ["demo"]
+[routes.limited]
+path = "/gallery/limited"
+upstream = "orders"
+issuers = ["demo"]
+limit = {{ per = "route", rate = "1/h", burst = 1 }}
+[routes.plan]
+path = "/gallery/plan"
+upstream = "orders"
+issuers = ["demo"]
+rules = [{{ claims = {{ "plan" = ["gold"] }} }}]
+[routes.dark]
+path = "/gallery/dark"
+upstream = "orders"
+issuers = ["dark"]
+[routes.opaque]
+path = "/gallery/opaque"
+upstream = "orders"
+issuers = ["opaque"]
+[routes.mute]
+path = "/gallery/mute"
+upstream = "orders"
+issuers = ["mute"]
+"#,
+        issuer = services.issuer,
     )
 }
 

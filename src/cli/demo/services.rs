@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 
 use super::AUDIENCE;
 use crate::clock::{Clock, SystemClock};
+use crate::http::form;
 use crate::signing::SigningKey;
 
 /// The largest form that the token endpoint takes.
@@ -110,6 +111,8 @@ async fn issuer_answer(
             "token_endpoint": format!("{issuer}/token"),
         })),
         (&Method::GET, "/jwks.json") => answer(&json!({ "keys": [key.jwk()] })),
+        // Opaque tokens: none that it knows is active.
+        (&Method::POST, "/introspect") => answer(&json!({ "active": false })),
         (&Method::POST, "/token") => {
             let form = Limited::new(request.into_body(), FORM_BYTES_MAX)
                 .collect()
@@ -125,17 +128,17 @@ async fn issuer_answer(
     }
 }
 
-/// A token for anybody who asks: the demo's issuer knows no clients.
+/// A token for anybody who asks: the demo's issuer knows no clients. `scope` and `typ` are what they say; the members of
+/// `claims`, a JSON object, replace those of the token, and null takes one out.
 fn token(form: &str, key: &SigningKey, issuer: &str) -> Response<Full<Bytes>> {
-    let scope = form
-        .split('&')
-        .find_map(|field| field.strip_prefix("scope="))
-        .unwrap_or("orders:read")
-        .replace(['+'], " ")
-        .replace("%20", " ")
-        .replace("%3A", ":");
+    let fields = form::fields(form).unwrap_or_default();
+    let field = |name: &str| {
+        let mut all = fields.iter().filter(|(field, _)| field == name);
+        all.next().map(|(_, value)| value.to_string())
+    };
+    let scope = field("scope").unwrap_or_else(|| "orders:read".to_owned());
     let now = SystemClock.now().secs();
-    let claims = json!({
+    let mut claims = json!({
         "iss": issuer,
         "aud": AUDIENCE,
         "sub": "demo-user",
@@ -145,7 +148,13 @@ fn token(form: &str, key: &SigningKey, issuer: &str) -> Response<Full<Bytes>> {
         "jti": uuid::Uuid::now_v7().to_string(),
         "scope": scope,
     });
-    match key.sign(Some("at+jwt"), &claims) {
+    let changes = field("claims").map(|text| serde_json::from_str(&text).unwrap_or_default());
+    if let (Some(claims), Some(Value::Object(changes))) = (claims.as_object_mut(), changes) {
+        claims.extend(changes);
+        claims.retain(|_, value| !value.is_null());
+    }
+    let typ = field("typ").unwrap_or_else(|| "at+jwt".to_owned());
+    match key.sign(Some(&typ), &claims) {
         Ok(token) => answer(&json!({
             "access_token": token,
             "token_type": "Bearer",
