@@ -48,6 +48,7 @@ mod lifecycle;
 mod metrics;
 mod near_misses;
 mod oddities;
+mod openapi;
 mod operators;
 mod oracle;
 mod outages;
