@@ -12,15 +12,19 @@ trap 'rm -rf "$work"' EXIT
 umask 077
 
 new_token() { # into a file that curl reads: arguments are seen by every user of the machine
-    printf 'user = "%s:%s"\n' "$CLIENT_ID" "$CLIENT_SECRET" |
-        curl -sS --fail --config - -d grant_type=client_credentials "$TOKEN_ENDPOINT" |
-        jq -r '"header = \"Authorization: Bearer " + .access_token + "\""' > "$work/token"
+    local login token
+    login=$(printf '%s:%s' "$CLIENT_ID" "$CLIENT_SECRET" | base64 -w 0)
+    printf 'Authorization: Basic %s\n' "$login" > "$work/login"
+    token=$(curl -sS --fail -H "@$work/login" -d grant_type=client_credentials "$TOKEN_ENDPOINT" | jq -r .access_token)
+    # An issuer's word is no line of ours (RFC 6750 section 2.1).
+    [[ $token =~ ^[A-Za-z0-9._~+/-]+=*$ ]] || { echo "the issuer gave no token" >&2; exit 4; }
+    printf 'Authorization: Bearer %s\n' "$token" > "$work/token"
 }
 
 new_token
 renewed=no
 for _ in 1 2 3 4; do
-    status=$(curl -sS --config "$work/token" -D "$work/head" -o "$work/body" -w '%{http_code}' "$API_URL")
+    status=$(curl -sS -H "@$work/token" -D "$work/head" -o "$work/body" -w '%{http_code}' "$API_URL")
     code=$(jq -r '.code // empty' "$work/body" 2> /dev/null || true)
     case "$status:$code" in
         2*) cat "$work/body"; exit 0 ;;
@@ -29,8 +33,10 @@ for _ in 1 2 3 4; do
             renewed=yes
             new_token ;;
         429:* | 503:*)
-            seconds=$(sed -n 's/^[Rr]etry-[Aa]fter: *\([0-9]*\).*/\1/p' "$work/head")
-            sleep "${seconds:-5}" ;;
+            seconds=$(sed -n 's/^[Rr]etry-[Aa]fter: *\([0-9]\{1,6\}\)[^0-9]*$/\1/p' "$work/head")
+            # A date, or none, is five seconds; nobody waits for longer than a minute.
+            seconds=${seconds:-5}
+            sleep "$((seconds > 60 ? 60 : seconds))" ;;
         *)
             jq -r '"\(.code): \(.detail) \(.hint) (\(.instance))"' "$work/body" >&2 2> /dev/null || echo "status $status" >&2
             [ "$status" = 403 ] && exit 3

@@ -6,11 +6,20 @@
 Exit codes: 0 the answer is on standard output, 3 the token may not do this, 4 it is refused, 5 given up.
 """
 import os, sys, time
+from urllib.parse import urlsplit
 from authlib.integrations.requests_client import OAuth2Session
 
-if os.environ["TOKEN_ENDPOINT"].startswith("http://127.0.0.1"):
+if urlsplit(os.environ["TOKEN_ENDPOINT"]).hostname == "127.0.0.1":
     os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # a development issuer on this machine
 TRIES = 4
+WAIT_MAX = 60  # seconds, whatever somebody asks for
+
+
+def wait(answer):
+    """What Retry-After asks for; a date, or nothing, is five seconds."""
+    seconds = answer.headers.get("retry-after", "")
+    return min(int(seconds), WAIT_MAX) if seconds.isdecimal() else 5
+
 
 with OAuth2Session(os.environ["CLIENT_ID"], os.environ["CLIENT_SECRET"],
                    token_endpoint=os.environ["TOKEN_ENDPOINT"], grant_type="client_credentials") as session:
@@ -27,7 +36,7 @@ with OAuth2Session(os.environ["CLIENT_ID"], os.environ["CLIENT_SECRET"],
             session.fetch_token()
             renewed = True
         elif answer.status_code in (429, 503):
-            time.sleep(int(answer.headers.get("retry-after", 5)))
+            time.sleep(wait(answer))
         else:
             print(told.get("code", answer.status_code), told.get("detail", ""), told.get("hint", ""),
                   told.get("instance", ""), file=sys.stderr)

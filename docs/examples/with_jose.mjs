@@ -41,7 +41,8 @@ for (let tries = 0; tries < TRIES; tries += 1) {
     await newToken();
     renewed = true;
   } else if (answer.status === 429 || answer.status === 503) {
-    const seconds = Number(answer.headers.get("retry-after") ?? 5);
+    // A date, or nothing, is five seconds; nobody waits for longer than a minute.
+    const seconds = Math.min(Number(answer.headers.get("retry-after")) || 5, 60);
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   } else {
     console.error(told.code ?? answer.status, told.detail ?? "", told.hint ?? "", told.instance ?? "");

@@ -9,7 +9,7 @@ import * as client from "openid-client";
 const { API_URL, ISSUER, CLIENT_ID, CLIENT_SECRET } = process.env;
 const TRIES = 4;
 // A development issuer on this machine may have no TLS.
-const execute = ISSUER.startsWith("http://127.0.0.1") ? [client.allowInsecureRequests] : [];
+const execute = new URL(ISSUER).hostname === "127.0.0.1" ? [client.allowInsecureRequests] : [];
 const issuer = await client.discovery(new URL(ISSUER), CLIENT_ID, CLIENT_SECRET, undefined, { execute });
 const newToken = async () => (await client.clientCredentialsGrant(issuer)).access_token;
 
@@ -27,7 +27,8 @@ for (let tries = 0; tries < TRIES; tries += 1) {
     token = await newToken();
     renewed = true;
   } else if (answer.status === 429 || answer.status === 503) {
-    const seconds = Number(answer.headers.get("retry-after") ?? 5);
+    // A date, or nothing, is five seconds; nobody waits for longer than a minute.
+    const seconds = Math.min(Number(answer.headers.get("retry-after")) || 5, 60);
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   } else {
     console.error(told.code ?? answer.status, told.detail ?? "", told.hint ?? "", told.instance ?? "");

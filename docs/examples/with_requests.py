@@ -9,6 +9,14 @@ import os, sys, time
 import requests
 
 TRIES = 4
+WAIT_MAX = 60  # seconds, whatever somebody asks for
+
+
+def wait(answer):
+    """What Retry-After asks for; a date, or nothing, is five seconds."""
+    seconds = answer.headers.get("retry-after", "")
+    return min(int(seconds), WAIT_MAX) if seconds.isdecimal() else 5
+
 
 
 def new_token(session):
@@ -36,7 +44,7 @@ def call(session, url):
         if answer.status_code == 401 and told.get("code") == "token_expired" and not renewed:
             token, renewed = new_token(session), True
         elif answer.status_code in (429, 503):
-            time.sleep(int(answer.headers.get("retry-after", 5)))
+            time.sleep(wait(answer))
         else:
             # Another token of the same kind will not help: say why, and stop.
             print(told.get("code", answer.status_code), told.get("detail", ""), told.get("hint", ""),

@@ -27,6 +27,7 @@ pub(super) fn admin_token(config: &Config) -> Result<Secret, StartError> {
     let folder = &config.fixed.state_dir;
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(state(folder))?;
+    folder_is_ours(folder).map_err(state(folder))?;
     // The folder is needed later, perhaps at night: find out now.
     tempfile::tempfile_in(folder).map_err(state(folder))?;
     if let Some(token) = &config.admin.token {
@@ -128,18 +129,24 @@ fn taken(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Takes the state folder. Whoever may write there can plant keys, so that must not be anybody.
+/// # Errors
+/// Whoever may write there can plant keys, so that must not be anybody.
+pub(crate) fn folder_is_ours(folder: &Path) -> io::Result<()> {
+    let mode = std::fs::metadata(folder)?.permissions().mode();
+    if mode & 0o002 != 0 {
+        let why = "everybody may write to it, and so plant keys; take that right away (chmod o-w)";
+        return Err(io::Error::other(why));
+    }
+    Ok(())
+}
+
+/// Takes the state folder.
 pub(super) fn take_folder(fixed: &FixedSettings) -> Result<StateLock, StartError> {
     let folder = &fixed.state_dir;
     let state = |path: &Path, source| StartError::State {
         path: path.to_owned(),
         source,
     };
-    let mode = std::fs::metadata(folder).map_err(|source| state(folder, source))?;
-    if mode.permissions().mode() & 0o002 != 0 {
-        let why = "everybody may write to it, and so plant keys; take that right away (chmod o-w)";
-        return Err(state(folder, io::Error::other(why)));
-    }
     let path = folder.join("lock");
     let lock = taken(&path).map_err(|source| state(folder, source))?;
     Ok(StateLock {

@@ -1,5 +1,7 @@
 //! Speaking to a running gateway's admin listener.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use bytes::Bytes;
 use clap::Args;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response};
+use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 
 use super::CONFIG;
@@ -15,12 +18,18 @@ use crate::config;
 use crate::control::FetchError;
 use crate::control::fetch::{FetchLimits, Fetcher};
 use crate::listen::Address;
+use crate::observe::shown;
 
 /// The admin listener gives an answer ten seconds.
 const LIMITS: FetchLimits = FetchLimits {
     timeout: Duration::from_secs(11),
     bytes_max: 16 * 1024 * 1024,
 };
+
+/// What is shown of the words of an answer.
+const SHOWN_CHARS_MAX: usize = 2000;
+/// The largest admin token.
+const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// Where the admin listener is and who we are.
 #[derive(Clone, Debug, Args)]
@@ -80,12 +89,12 @@ impl AdminClient {
             if arguments.admin_token_file.is_none() {
                 token = Some(match place.admin.token {
                     Some(token) => token.expose().to_vec(),
-                    None => read(&place.state_dir.join("admin-token"))?,
+                    None => read(&place.state_dir.join("admin-token"), false)?,
                 });
             }
         }
         if let Some(path) = &arguments.admin_token_file {
-            token = Some(read(path)?);
+            token = Some(read(path, true)?);
         }
         Self::new(&url.unwrap_or_default(), &token.unwrap_or_default())
     }
@@ -184,7 +193,8 @@ pub(super) fn refused(answer: &Response<Bytes>) -> Failure {
     let message = format!(
         "the gateway answers {}: {}",
         answer.status(),
-        detail.unwrap_or("no further words")
+        // Whoever has taken the port may answer anything.
+        shown(detail.unwrap_or("no further words"), SHOWN_CHARS_MAX)
     );
     Failure::new(Code::Negative, message)
 }
@@ -197,8 +207,22 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(Failure::internal)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| {
+/// The token in a file. What a service may write into its own folder leads root nowhere else: there, no link is
+/// followed, and nothing but a file is read.
+fn read(path: &Path, follows: bool) -> Result<Vec<u8>, Failure> {
+    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, !follows);
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    let read = opened.map_err(io::Error::from).and_then(|file| {
+        let file = File::from(file);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        let mut token = Vec::new();
+        file.take(TOKEN_BYTES_MAX).read_to_end(&mut token)?;
+        Ok(token)
+    });
+    read.map_err(|error| {
         let message = format!(
             "the admin token {} cannot be read: {error}; is the gateway running?",
             path.display()

@@ -12,8 +12,12 @@ use super::Outcome;
 use super::admin_client::{AdminArguments, AdminClient};
 use super::decisions::send_configuration;
 use super::output::{Paint, data, say};
+use crate::observe::shown;
 
 const PATH: &str = "/api/v1/candidate";
+
+/// What is shown of a text that the gateway gives.
+const SHOWN_CHARS_MAX: usize = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CandidateCommand {
@@ -72,13 +76,16 @@ pub(super) fn candidate(command: &CandidateCommand) -> Outcome {
 fn print(told: &Value) {
     let paint = Paint::of_stdout();
     let text = |value: &Value, name: &str| match value.get(name) {
-        Some(Value::String(text)) => text.clone(),
+        // A terminal obeys what it is shown.
+        Some(Value::String(text)) => shown(text, SHOWN_CHARS_MAX),
         Some(Value::Null) | None => "none".to_owned(),
         Some(other) => other.to_string(),
     };
     let list = |name: &str| told.get(name).and_then(Value::as_array).cloned();
     if let Some(warnings) = told.get("warnings").and_then(Value::as_str) {
-        say(warnings.trim_end());
+        for line in warnings.trim_end().lines() {
+            say(&shown(line, SHOWN_CHARS_MAX));
+        }
     }
     data(&format!(
         "configuration {}, tried since {}",
@@ -86,7 +93,7 @@ fn print(told: &Value) {
         text(told, "since")
     ));
     for issuer in list("issuers_without_keys").unwrap_or_default() {
-        let name = issuer.as_str().unwrap_or_default();
+        let name = shown(issuer.as_str().unwrap_or_default(), SHOWN_CHARS_MAX);
         data(&format!(
             "no keys of issuer {name}: none are fetched for a configuration that does not serve, and its tokens count as keys_unavailable"
         ));

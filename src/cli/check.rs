@@ -56,7 +56,8 @@ pub(super) fn check(arguments: &CheckArguments) -> Outcome {
         counted(errors, "error"),
         counted(warnings, "warning")
     ));
-    if let Some(worst) = report.diagnostics().first() {
+    let all = report.diagnostics();
+    if let Some(worst) = all.iter().min_by_key(|finding| finding.severity) {
         let code = worst.code;
         say(&format!("more on a finding: bearward explain {code}"));
     }

@@ -12,6 +12,10 @@ use super::admin_client::{AdminArguments, AdminClient};
 use super::output::{Code, Paint, data, say};
 use super::{CONFIG, Outcome, load};
 use crate::config::{effective, needs_restart, schema};
+use crate::observe::shown;
+
+/// What is shown of one value.
+const SHOWN_CHARS_MAX: usize = 1000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -93,11 +97,16 @@ struct Change {
 /// Exit code 0: nothing would change; 1: something would.
 fn diff(arguments: &DiffArguments) -> Outcome {
     let is = values_of(arguments.admin.config())?;
+    let mut waiting = Vec::new();
     let was = match &arguments.against {
         Some(file) => values_of(file)?,
         None => {
             let client = AdminClient::find(&arguments.admin)?;
-            served(&client.send(Method::GET, "/api/v1/config", None)?)
+            let told = client.send(Method::GET, "/api/v1/config", None)?;
+            let keys = told.get("needs_restart").and_then(Value::as_array);
+            let keys = keys.into_iter().flatten().filter_map(Value::as_str);
+            waiting.extend(keys.map(|key| shown(key, SHOWN_CHARS_MAX)));
+            served(&told)
         }
     };
     let changes = changes(was, is);
@@ -117,7 +126,13 @@ fn diff(arguments: &DiffArguments) -> Outcome {
     } else {
         print(&changes);
     }
-    Ok(match changes.is_empty() {
+    if !waiting.is_empty() {
+        say(&format!(
+            "reloaded already, and counts after a restart: {}",
+            waiting.join(", ")
+        ));
+    }
+    Ok(match changes.is_empty() && waiting.is_empty() {
         true => ExitCode::SUCCESS,
         false => Code::Negative.into(),
     })
@@ -149,13 +164,17 @@ fn print(changes: &[Change]) {
 fn values_of(path: &Path) -> Result<BTreeMap<String, String>, super::output::Failure> {
     let config = load(path)?;
     let values = effective(&config.texts).into_iter();
-    Ok(values.map(|value| (value.key, value.value)).collect())
+    let clean = |text: &str| shown(text, SHOWN_CHARS_MAX);
+    Ok(values
+        .map(|value| (clean(&value.key), clean(&value.value)))
+        .collect())
 }
 
 /// The values of a running gateway, by key.
 fn served(told: &Value) -> BTreeMap<String, String> {
     let values = told.get("values").and_then(Value::as_array);
-    let text = |value: &Value, name: &str| Some(value.get(name)?.as_str()?.to_owned());
+    // A terminal obeys what it is shown.
+    let text = |value: &Value, name: &str| Some(shown(value.get(name)?.as_str()?, SHOWN_CHARS_MAX));
     values
         .into_iter()
         .flatten()

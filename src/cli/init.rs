@@ -11,7 +11,7 @@ use http::Uri;
 
 use super::admin_client::runtime;
 use super::output::{Code, Failure, data, say};
-use super::probe::algorithms;
+use super::probe::{algorithms, hint};
 use super::{CONFIG, Outcome};
 use crate::clock::SystemClock;
 use crate::config;
@@ -34,9 +34,6 @@ pub(super) struct InitArguments {
     /// Where clients connect. In clear text, and so on a loopback address.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// The scope that a token must have for any method.
-    #[arg(long, value_name = "SCOPE")]
-    scope: Option<String>,
     /// The file to write. What is there is left as it is.
     #[arg(value_name = "FILE", default_value = CONFIG)]
     file: PathBuf,
@@ -97,6 +94,14 @@ pub(super) fn init(arguments: &InitArguments) -> Outcome {
         },
     };
     let text = text(arguments, &issuer, asks);
+    let (config, report) = config::read(&arguments.file, &text);
+    if config.is_none() {
+        let message = format!(
+            "nothing is written, since it would have faults:\n{}",
+            report.pretty().trim_end()
+        );
+        return Err(usage(message));
+    }
     // Not over a file that somebody made meanwhile.
     let written =
         File::create_new(&arguments.file).and_then(|mut file| file.write_all(text.as_bytes()));
@@ -110,11 +115,7 @@ pub(super) fn init(arguments: &InitArguments) -> Outcome {
             return Err(Failure::new(Code::System, message));
         }
     }
-    let (_, report) = config::load(&arguments.file);
     let shown = arguments.file.display();
-    if report.has_errors() {
-        say(report.pretty().trim_end());
-    }
     data(&format!("{shown} is written"));
     let name = match arguments.file == *CONFIG {
         true => String::new(),
@@ -124,10 +125,7 @@ pub(super) fn init(arguments: &InitArguments) -> Outcome {
         say("put your issuer, audience and API in: they are examples");
     }
     say(&format!("next: bearward doctor{name}; bearward run{name}"));
-    Ok(match report.has_errors() {
-        true => Code::Configuration.into(),
-        false => ExitCode::SUCCESS,
-    })
+    Ok(ExitCode::SUCCESS)
 }
 
 fn there_already(arguments: &InitArguments) -> Failure {
@@ -150,12 +148,18 @@ fn ask(arguments: &InitArguments) -> Result<Issuer, Failure> {
         &SystemClock,
     );
     let probe = runtime()?.block_on(probing).map_err(|(what, error)| {
-        let message = format!("{what} did not come: {error}\nnothing is written; --offline does not ask, and `bearward issuer probe {}` says more", arguments.issuer);
+        let message = format!("{what} did not come: {error}{}\nnothing is written; --offline does not ask, and `bearward issuer probe {}` says more", hint(&error), arguments.issuer);
         Failure::new(Code::Negative, message)
     })?;
     let algorithms = algorithms(&probe);
     if algorithms.is_empty() {
-        let message = "none of its keys can be used; `bearward issuer probe` says why";
+        let message = match probe.skipped.len() {
+            0 => "there are no keys in its set".to_owned(),
+            _ => format!(
+                "none of its keys can be used; `bearward issuer probe {}` says why",
+                arguments.issuer
+            ),
+        };
         return Err(Failure::new(Code::Negative, message));
     }
     Ok(Issuer {
@@ -178,36 +182,32 @@ fn text(arguments: &InitArguments, issuer: &Issuer, was_asked: bool) -> String {
         .ca
         .as_ref()
         .and_then(|ca| std::path::absolute(ca).ok());
-    let mut jwks = Vec::new();
+    let mut jwks = String::new();
     if let Some(ca) = ca {
-        jwks.push(format!("ca = {}", quoted(&ca.to_string_lossy())));
+        jwks.push_str(&format!("ca = {}\n", quoted(&ca.to_string_lossy())));
     }
     if arguments.allow_http_loopback {
-        jwks.push("allow_http_loopback = true".to_owned());
+        jwks.push_str("allow_http_loopback = true\n");
     }
     let jwks = match jwks.is_empty() {
-        true => String::new(),
-        false => format!("jwks = {{ {} }}\n", jwks.join(", ")),
-    };
-    let rules = match &arguments.scope {
-        Some(scope) => format!("rules = [{{ scopes_all = [{}] }}]\n", quoted(scope)),
-        None => "# Any token for this audience may do anything, until rules say what a method needs:\n\
-                 # rules = [{ methods = [\"GET\"], scopes_all = [\"read\"] }, { scopes_all = [\"write\"] }]\n"
-            .to_owned(),
+        true => jwks,
+        false => format!("\n[issuers.main.jwks]\n{jwks}"),
     };
     let state = match &arguments.state_dir {
-        Some(folder) => format!("server.state_dir = {}\n", quoted(&folder.to_string_lossy())),
+        Some(folder) => format!(
+            "[server]\nstate_dir = {}\n\n",
+            quoted(&folder.to_string_lossy())
+        ),
         None => String::new(),
     };
     format!(
         "# Checked by `bearward check`, tried by `bearward doctor`, served by `bearward run`.\n\
          # All keys with their defaults: `bearward config show`.\n\
          version = 1\n\
-         {state}upstreams.api.servers = [{upstream}]  # your API\n\
          \n\
-         [listeners.public]\n\
+         {state}[listeners.public]\n\
          address = \"{listen}\"\n\
-         clear_text = true  # for this machine alone; elsewhere in its place:\n\
+         clear_text = true  # for this machine alone; elsewhere in its place, with `public_url` in [server]:\n\
          # tls = {{ certificates = [{{ chain = \"api.crt\", key = {{ file = \"api.key\" }} }}] }}\n\
          \n\
          [issuers.main]\n\
@@ -217,11 +217,15 @@ fn text(arguments: &InitArguments, issuer: &Issuer, was_asked: bool) -> String {
          discovery = true\n\
          # token_types = [\"at+jwt\", \"JWT\"]  # if tokens are refused with type_not_allowed\n\
          {jwks}\n\
+         [upstreams.api]\n\
+         servers = [{upstream}]  # your API\n\
+         \n\
          [routes.api]\n\
          path = \"/{{*rest}}\"\n\
          upstream = \"api\"\n\
          issuers = [\"main\"]\n\
-         {rules}",
+         # Any token for this audience may do anything, until rules say what a method needs:\n\
+         # rules = [{{ methods = [\"GET\"], scopes_all = [\"read\"] }}, {{ scopes_all = [\"write\"] }}]\n",
         listen = arguments.listen,
         issuer = quoted(&issuer.identifier),
         audience = quoted(&arguments.audience),

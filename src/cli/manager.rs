@@ -25,7 +25,12 @@ impl Manager {
             Some(name) => SocketAddr::from_abstract_name(name).ok(),
             None => SocketAddr::from_pathname(name).ok(),
         });
-        let to = address.and_then(|address| Some((UnixDatagram::unbound().ok()?, address)));
+        let to = address.and_then(|address| {
+            let socket = UnixDatagram::unbound().ok()?;
+            // Whoever does not read keeps nobody from ending.
+            socket.set_nonblocking(true).ok()?;
+            Some((socket, address))
+        });
         let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
         let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|_| is_ours && to.is_some());

@@ -185,7 +185,14 @@ pub fn main() -> ExitCode {
 /// The configuration of a file, or its faults.
 fn load(path: &Path) -> Result<Config, Failure> {
     let (config, report) = config::load(path);
-    config.ok_or_else(|| Failure::new(Code::Configuration, report.pretty()))
+    config.ok_or_else(|| {
+        let faults = format!(
+            "{} has faults:\n\n{}",
+            path.display(),
+            report.pretty().trim_end()
+        );
+        Failure::new(Code::Configuration, faults)
+    })
 }
 
 /// What every command gives.

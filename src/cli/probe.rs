@@ -81,7 +81,7 @@ pub(super) fn issuer(command: &IssuerCommand) -> Outcome {
     })
 }
 
-fn hint(error: &FetchError) -> &'static str {
+pub(super) fn hint(error: &FetchError) -> &'static str {
     match error {
         FetchError::IssuerDiffers(_) => {
             "\nthe gateway compares byte for byte: probe that name instead"

@@ -12,7 +12,7 @@ use super::output::{Code, Paint, data};
 use crate::observe::shown;
 
 /// What is shown of a text that others chose.
-const SHOWN_CHARS_MAX: usize = 120;
+const SHOWN_CHARS_MAX: usize = 500;
 /// Reasons that are listed.
 const REASONS_MAX: usize = 5;
 const MIB: f64 = 1024.0 * 1024.0;
@@ -79,6 +79,18 @@ fn print(config: &Value, checks: &str, is_ready: bool) {
             text(config, "since")
         ),
     );
+    let restart = config.get("needs_restart").and_then(Value::as_array);
+    let restart: Vec<_> = restart
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if !restart.is_empty() {
+        line(
+            "restart",
+            &format!("is waited for by {}", restart.join(", ")),
+        );
+    }
     let ready = match is_ready {
         true => paint.green("yes"),
         false => paint.red("no"),
@@ -99,7 +111,11 @@ fn print(config: &Value, checks: &str, is_ready: bool) {
 /// Counts by minute, added up.
 fn sum(counts: Option<&Value>) -> u64 {
     let counts = counts.and_then(Value::as_array);
-    counts.into_iter().flatten().filter_map(Value::as_u64).sum()
+    counts
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_u64)
+        .fold(0, u64::saturating_add)
 }
 
 fn print_decisions(summary: &Value) {
@@ -115,13 +131,18 @@ fn print_decisions(summary: &Value) {
         .map(|(reason, counts)| (sum(Some(counts)), reason))
         .collect();
     refused.sort_by(|one, other| other.cmp(one));
-    let all: u64 = refused.iter().map(|(count, _)| count).sum();
+    let all = refused
+        .iter()
+        .fold(0, |all: u64, (count, _)| all.saturating_add(*count));
     line(
         "decisions",
-        &format!("in the last {minutes} minutes: {allowed} allowed, {all} refused"),
+        &format!("in the last {minutes} minutes: {allowed} allowed, {all} refused or failed"),
     );
     for (count, reason) in refused.into_iter().take(REASONS_MAX) {
-        line("", &format!("{count:>8} {reason}"));
+        line(
+            "",
+            &format!("{count:>8} {}", shown(reason, SHOWN_CHARS_MAX)),
+        );
     }
 }
 

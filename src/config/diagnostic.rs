@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::hidden::Hidden;
 use super::texts::{Place, Texts};
 
 /// Findings that are told to people, and to programs: a file that is wrong from end to end is known by the first.
@@ -93,8 +94,7 @@ impl Diagnostic {
 pub struct Report {
     texts: Arc<Texts>,
     found: Vec<Diagnostic>,
-    /// What is never shown: a secret that somebody wrote into the file.
-    hidden: Vec<Range<usize>>,
+    hidden: Hidden,
 }
 
 /// A finding for programs.
@@ -130,8 +130,13 @@ impl Report {
         Self {
             texts,
             found: Vec::new(),
-            hidden: Vec::new(),
+            hidden: Hidden::default(),
         }
+    }
+
+    /// Forgets what was found, and keeps hidden what is.
+    pub(super) fn clear(&mut self) {
+        self.found.clear();
     }
 
     pub(super) const fn texts(&self) -> &Arc<Texts> {
@@ -140,29 +145,33 @@ impl Report {
 
     /// Keeps a part of the file out of every finding, whatever the finding is about.
     pub(super) fn hide(&mut self, span: &Range<usize>) {
-        self.hidden.push(span.clone());
+        self.hidden.add(span);
+    }
+
+    /// What is kept out of every finding.
+    pub(super) const fn hidden(&mut self) -> &mut Hidden {
+        &mut self.hidden
     }
 
     /// A line of the file with what is hidden in asterisks.
     fn source(&self, start: usize) -> String {
         let rest = self.texts.all().get(start..).unwrap_or_default();
         let source = rest.lines().next().unwrap_or_default();
-        let hidden = |at: usize| self.hidden.iter().any(|span| span.contains(&at));
         // A login may stand in a place that nobody thought of.
-        without_login(source)
-            .char_indices()
-            .map(|(at, char)| if hidden(start + at) { '*' } else { char })
-            .collect()
+        self.hidden.masked(start, &without_login(source))
     }
 
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+        // Beyond, a file is known.
+        if self.found.len() >= JSON_MAX {
+            return;
+        }
+        let clean = |text: &str| self.hidden.without_values(without_login(text));
         self.found.push(Diagnostic {
-            message: without_login(&diagnostic.message),
-            label: without_login(&diagnostic.label),
-            help: diagnostic.help.as_deref().map(without_login),
-            related: diagnostic
-                .related
-                .map(|(span, what)| (span, without_login(&what))),
+            message: clean(&diagnostic.message),
+            label: clean(&diagnostic.label),
+            help: diagnostic.help.as_deref().map(clean),
+            related: diagnostic.related.map(|(span, what)| (span, clean(&what))),
             ..diagnostic
         });
     }
@@ -303,7 +312,7 @@ impl Report {
 }
 
 /// Text with the user and the password of every URL in asterisks, of the same length in bytes.
-fn without_login(text: &str) -> String {
+pub(super) fn without_login(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("://") {

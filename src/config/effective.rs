@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::diagnostic::Report;
+use super::diagnostic::{Report, without_login};
 use super::keys::{KEYS, Kind};
 use super::node::{Node, Span, Value};
 use super::raw;
@@ -115,7 +115,7 @@ impl Visitor<'_> {
         let place = self.texts.place(span.start, &self.lines);
         let value = match value {
             Value::Secret(source) => source.place(),
-            _ => without_passwords(self.texts.all().get(span.clone()).unwrap_or_default()),
+            _ => without_login(self.texts.all().get(span.clone()).unwrap_or_default()),
         };
         self.all.push(Effective {
             key,
@@ -144,21 +144,6 @@ fn as_toml(kind: Kind, default: &str) -> String {
     }
 }
 
-/// A URL may hold a password that nobody should have put there.
-fn without_passwords(value: &str) -> String {
-    let Some((scheme, rest)) = value.split_once("://") else {
-        return value.to_owned();
-    };
-    let end = rest
-        .find(['/', '?', '#', '"', '\'', ','])
-        .unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at_checked(end).unwrap_or((rest, ""));
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://***@{host}{tail}"),
-        None => value.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -184,7 +169,7 @@ mod tests {
         assert_eq!(value("issuers.main.leeway"), Some(("\"30s\"", None)));
         assert_eq!(
             value("issuers.main.jwks.proxy"),
-            Some(("\"http://***@proxy:1\"", Some(5)))
+            Some(("\"http://*********@proxy:1\"", Some(5)))
         );
         assert_eq!(value("server.drain_timeout"), Some(("\"20s\"", None)));
         assert_eq!(

@@ -11,13 +11,12 @@ const PREFIX: &str = "BEARWARD__";
 
 /// Adds the variables that override something, in the order of their names.
 pub(super) fn add(texts: &mut Texts, variables: impl Iterator<Item = (String, String)>) {
-    let mut all: Vec<_> = variables
-        .filter(|(name, _)| name.starts_with(PREFIX))
-        .collect();
+    let mut all: Vec<_> = variables.collect();
     all.sort();
-    for (name, value) in all {
-        let line = line(name.trim_start_matches(PREFIX), &value);
-        texts.add(Origin::Variable, Path::new(&name), &line);
+    for (name, value) in &all {
+        if let Some(key) = name.strip_prefix(PREFIX) {
+            texts.add(Origin::Variable, Path::new(name), &line(key, value));
+        }
     }
 }
 
@@ -36,6 +35,10 @@ fn line(name: &str, value: &str) -> String {
         kind = keys::find(&place).map(|key| key.kind);
     }
     let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    if matches!(kind, Some(Kind::Texts | Kind::Paths)) && !value.starts_with('[') {
+        let items: Vec<_> = value.split(',').map(|item| quoted(item.trim())).collect();
+        return written(&parts, &format!("[{}]", items.join(", ")));
+    }
     let is_toml = match kind {
         Some(Kind::Bool) => matches!(value, "true" | "false"),
         Some(Kind::Texts | Kind::Paths) => value.starts_with('['),
@@ -46,12 +49,17 @@ fn line(name: &str, value: &str) -> String {
         }
         _ => false,
     };
-    let key: Vec<_> = parts.iter().map(|part| quoted(part)).collect();
     let value = if is_toml && !value.is_empty() && !value.contains(['\n', '\r']) {
         value.to_owned()
     } else {
         quoted(value)
     };
+    written(&parts, &value)
+}
+
+fn written(parts: &[String], value: &str) -> String {
+    let quoted = |text: &String| serde_json::to_string(text).unwrap_or_default();
+    let key: Vec<_> = parts.iter().map(quoted).collect();
     format!("{} = {value}", key.join("."))
 }
 
@@ -77,8 +85,8 @@ mod tests {
             ),
             (
                 "ISSUERS__MAIN__AUDIENCES",
-                "a",
-                r#""issuers"."main"."audiences" = "a""#,
+                "a, b",
+                r#""issuers"."main"."audiences" = ["a", "b"]"#,
             ),
             (
                 "ADMIN__TOKEN",

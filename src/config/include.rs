@@ -24,6 +24,13 @@ pub(super) fn add(texts: &mut Texts, folder: &Path) -> Vec<Diagnostic> {
                 continue;
             }
         };
+        if files.is_empty() {
+            faults.push(
+                Diagnostic::warning("BW0219", format!("`include`: `{pattern}` matches no file"))
+                    .at(&span)
+                    .help("routes that are not there protect nothing: an open one may stand in their place"),
+            );
+        }
         for file in files {
             // A file that two patterns match is one.
             if texts.has(&file) {

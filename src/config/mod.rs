@@ -10,6 +10,7 @@ mod diagnostic;
 mod effective;
 mod environment;
 mod files;
+mod hidden;
 mod include;
 mod keys;
 mod node;
@@ -56,7 +57,7 @@ fn text_of(path: &Path) -> Result<String, Report> {
         let mut report = Report::new(Arc::new(Texts::of(path, "")));
         report.push(
             Diagnostic::error("BW0002", format!("the file cannot be read: {error}"))
-                .help("name the file, or write one by the example in the README"),
+                .help("name the file, or write one with `bearward init`"),
         );
         report
     })
@@ -68,22 +69,24 @@ fn text_of(path: &Path) -> Result<String, Report> {
 /// The faults that keep that from being known.
 pub(crate) fn admin_place(path: &Path) -> Result<AdminPlace, Report> {
     let mut report = gathered(path, &text_of(path)?);
-    let texts = Arc::clone(report.texts());
-    let Some(root) = raw::read(&mut report) else {
-        return Err(report);
-    };
-    // Of the rest nothing is said here.
-    let mut report = Report::new(texts);
+    // In an incident a slip in another line must not stand in the way; and of the rest nothing is said here.
+    let (root, is_toml) = raw::read_what_can(&mut report);
+    if is_toml {
+        report.clear();
+    }
     check::admin_place(&root, folder(path), &mut report).ok_or(report)
 }
 
 /// What a configuration that was sent takes from this machine and the one that serves does not: variables of
 /// the environment, and files that it includes.
 pub(crate) fn taken_beyond(text: &str, serving: &Texts) -> Vec<String> {
-    let known = raw::variables(serving);
     let sent = Texts::of(Path::new(""), text);
+    let known = raw::variables(serving);
     let variables = raw::variables(&sent).into_iter();
     let variables = variables.filter(|name| !known.contains(name));
+    let known_places = hidden::places(serving);
+    let places = hidden::places(&sent).into_iter();
+    let places = places.filter(|place| !known_places.contains(place));
     let known: Vec<_> = serving
         .iter()
         .take(1)
@@ -93,6 +96,7 @@ pub(crate) fn taken_beyond(text: &str, serving: &Texts) -> Vec<String> {
     let files = files.filter(|(file, _)| !known.iter().any(|(known, _)| known == file));
     variables
         .map(|name| format!("${{{name}}}"))
+        .chain(places)
         .chain(files.map(|(file, _)| format!("the file {file}")))
         .collect()
 }

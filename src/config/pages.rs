@@ -99,6 +99,7 @@ pub(crate) const PAGES: &[Page] = &[
     of("BW0215", "Tokens come in a cookie", "Browsers send cookies along with requests that other sites begin (CSRF).", "Give the cookie SameSite=Strict, or have the service check Origin.", "RFC 6749 section 10.12, RFC 6265 section 8.2"),
     of("BW0216", "A route refuses nobody", "`auth = \"report\"` judges, counts and lets pass.", "Write \"required\" once bearward_would_deny_total stays where it is.", "RFC 6750 section 3.1"),
     of("BW0217", "Traces go out in clear text", "Paths, client addresses and decision ids are in spans.", "Use https, or a collector on the same machine.", ""),
+    of("BW0219", "An include matches no file", "Whatever was to be there is not: a request for a strict route that is missing may meet a laxer one.", "Mend the pattern, or take it out.", ""),
     of("BW0218", "Answers about opaque tokens are kept long", "A token that its issuer has revoked stays good for up to `cache_max`.", "Five minutes or less; 30 s is the default.", "RFC 7662 section 4: caching trades freshness"),
 ];
 

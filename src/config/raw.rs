@@ -10,14 +10,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Report};
+use super::hidden::names_a_place;
 use super::keys::{self, Key, Kind};
 use super::node::{Node, Span, join};
 use super::suggest::nearest;
 use super::texts::{Origin, Texts};
 use super::typed::{Fault, expectation, typed};
-
-/// What stands in names of keys that hold secrets. Of a key that is not known, such a value is not shown.
-const SECRET_NAMES: [&str; 4] = ["password", "passwd", "secret", "token"];
 
 /// The names of the environment's variables that texts use, whatever escapes they write them with.
 pub(super) fn variables(texts: &Texts) -> BTreeSet<String> {
@@ -45,6 +43,12 @@ pub(super) fn variables(texts: &Texts) -> BTreeSet<String> {
 
 /// Reads all texts. `None` after a fault of syntax in one of them: what follows would only be its echo.
 pub(super) fn read(report: &mut Report) -> Option<Node> {
+    let (root, is_toml) = read_what_can(report);
+    is_toml.then_some(root)
+}
+
+/// Reads what can be read of all texts, and whether that is all of them.
+pub(super) fn read_what_can(report: &mut Report) -> (Node, bool) {
     let texts = Arc::clone(report.texts());
     let mut root = Node {
         span: 0..0,
@@ -53,13 +57,20 @@ pub(super) fn read(report: &mut Report) -> Option<Node> {
     let mut is_toml = true;
     for (origin, begin, text) in texts.iter() {
         let (document, errors) = DeTable::parse_recoverable(text);
+        report.hidden().take_secrets(document.get_ref(), begin);
+        // What else is wrong with a text that is none may be an echo of that.
+        let mut echoes = Report::new(Arc::clone(&texts));
+        let mut reader = Reader {
+            report: if errors.is_empty() {
+                report
+            } else {
+                &mut echoes
+            },
+            begin,
+            origin,
+        };
+        reader.walk(document.get_ref(), &mut root);
         if errors.is_empty() {
-            let mut reader = Reader {
-                report,
-                begin,
-                origin,
-            };
-            reader.walk(document.get_ref(), &mut root);
             continue;
         }
         is_toml = false;
@@ -74,6 +85,11 @@ pub(super) fn read(report: &mut Report) -> Option<Node> {
             // The others of a line are echoes of its first.
             if !lines.contains(&line) {
                 lines.push(line);
+                let before = text.get(..span.start).unwrap_or_default();
+                let start = before.rfind('\n').map_or(0, |at| at + 1);
+                let whole = text.get(start..).unwrap_or_default();
+                let whole = whole.lines().next().unwrap_or_default();
+                report.hidden().take_line(start + begin, whole);
                 let message = format!("not TOML: {}", error.message().replace('\n', ", "));
                 report.push(
                     Diagnostic::error("BW0001", message)
@@ -82,7 +98,7 @@ pub(super) fn read(report: &mut Report) -> Option<Node> {
             }
         }
     }
-    is_toml.then_some(root)
+    (root, is_toml)
 }
 
 /// Reads one text into the tables.
@@ -106,10 +122,6 @@ impl Reader<'_> {
             let (name, name_span) = (name.get_ref().to_string(), self.span(&name.span()));
             let place = join(&node.place, if named { "*" } else { &name });
             let Some(key) = keys::find(&place) else {
-                if SECRET_NAMES.iter().any(|part| name.contains(part)) {
-                    let span = self.span(&value.span());
-                    self.report.hide(&span);
-                }
                 let (fault, meant) = unknown(node, &name, &name_span);
                 node.faulty.extend(meant);
                 self.report.push(fault);
@@ -124,6 +136,12 @@ impl Reader<'_> {
                     .at(&name_span)
                     .label("take it out: it would have no effect"),
                 );
+                continue;
+            }
+            if self.origin == Origin::Variable && key.place == "include" {
+                let message = "`include` stands in the file alone".to_owned();
+                self.report
+                    .push(Diagnostic::error("BW0111", message).at(&name_span));
                 continue;
             }
             if self.origin == Origin::Included && node.place.is_empty() && key.kind != Kind::Named {
@@ -225,9 +243,16 @@ impl Reader<'_> {
 /// The name that a variable of the environment means: those have no lower case and no hyphens.
 fn named_alike(node: &Node, name: String) -> String {
     let plain = |name: &str| name.to_ascii_lowercase().replace('-', "_");
-    let mut known = node.tables.keys();
-    let alike = known.find(|known| plain(known) == plain(&name)).cloned();
-    alike.unwrap_or(name)
+    let known = || node.tables.keys().chain(node.values.keys());
+    if known().any(|known| *known == name) {
+        return name;
+    }
+    // Where several are alike it is none of them: it would be chance.
+    let mut alike = known().filter(|known| plain(known) == plain(&name));
+    match (alike.next(), alike.next()) {
+        (Some(one), None) => one.clone(),
+        _ => name,
+    }
 }
 
 fn shown<'a>(place: &'a str, name: &'a str) -> &'a str {
@@ -258,16 +283,6 @@ fn unknown(node: &Node, name: &str, span: &Span) -> (Diagnostic, Option<String>)
             None,
         ),
     }
-}
-
-/// Whether what is given for a secret says where it is, and is not the secret itself.
-fn names_a_place(given: &DeValue<'_>) -> bool {
-    let DeValue::Table(table) = given else {
-        return false;
-    };
-    table
-        .iter()
-        .all(|(name, _)| matches!(&**name.get_ref(), "file" | "env" | "credential"))
 }
 
 fn wrong(name: &str, expected: &str, span: &Span) -> Diagnostic {

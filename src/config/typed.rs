@@ -5,6 +5,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Diagnostic;
+use super::hidden::PLACES;
 use super::keys::Kind;
 use super::node::{SecretSource, Value};
 use super::raw::Reader;
@@ -48,7 +49,7 @@ pub(super) fn typed(
                 let DeValue::String(text) = item.get_ref() else {
                     return Err(Fault::Type);
                 };
-                texts.push((substituted(text)?, reader.span(&item.span())));
+                texts.push((taken(text, reader)?, reader.span(&item.span())));
             }
             Ok(Value::Texts(texts))
         }
@@ -63,7 +64,7 @@ pub(super) fn typed(
         )),
         (Kind::Secret, DeValue::Table(table)) => secret(table, reader),
         (Kind::Bool | Kind::Count { .. }, _) => Err(Fault::Type),
-        (_, DeValue::String(text)) => typed_text(kind, &substituted(text)?),
+        (_, DeValue::String(text)) => typed_text(kind, &taken(text, reader)?),
         _ => Err(Fault::Type),
     }
 }
@@ -142,16 +143,16 @@ fn secret(table: &DeTable<'_>, reader: &mut Reader<'_>) -> Result<Value, Fault> 
             return Err(Fault::Type);
         };
         match &**name.get_ref() {
-            "file" => sources.push(SecretSource::File(substituted(text)?)),
+            "file" => sources.push(SecretSource::File(taken(text, reader)?)),
             "env" => sources.push(SecretSource::Env(text.to_string())),
             "credential" => sources.push(SecretSource::Credential(text.to_string())),
-            other => {
-                let known = ["file", "env", "credential"];
+            _ => {
                 let span = reader.span(&name.span());
                 reader.report.push(
-                    Diagnostic::error("BW0101", format!("unknown key `{other}` in a secret"))
+                    // Somebody may have taken it for the place of the secret itself.
+                    Diagnostic::error("BW0101", "unknown key in a secret".to_owned())
                         .at(&span)
-                        .help(format!("known here: {}", known.join(", "))),
+                        .help(format!("known here: {}", PLACES.join(", "))),
                 );
                 return Err(Fault::Told);
             }
@@ -163,6 +164,24 @@ fn secret(table: &DeTable<'_>, reader: &mut Reader<'_>) -> Result<Value, Fault> 
             "exactly one of `file`, `env`, `credential`".to_owned(),
         )),
     }
+}
+
+/// The same, with its values kept out of what is said of it.
+fn taken(text: &str, reader: &mut Reader<'_>) -> Result<String, Fault> {
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once("${") {
+        let (name, behind) = after.split_once('}').unwrap_or((after, ""));
+        let name = name.split(":-").next().unwrap_or_default();
+        if let Ok(value) = std::env::var(name) {
+            reader.report.hidden().conceal(name, &value);
+        }
+        rest = behind;
+    }
+    let made = substituted(text);
+    made.map_err(|fault| match fault {
+        Fault::Value(why) => Fault::Value(reader.report.hidden().without_values(why)),
+        other => other,
+    })
 }
 
 /// `${VAR}` and `${VAR:-default}` from the environment.
@@ -211,6 +230,7 @@ pub(super) fn expectation(kind: Kind) -> String {
         Kind::Text => "a string".to_owned(),
         Kind::Texts => "a list of strings".to_owned(),
         Kind::Word(words) => format!("one of \"{}\"", words.join("\", \"")),
+        Kind::Count { least, most } if least == most => format!("{least}"),
         Kind::Count { least, most } => format!("a whole number from {least} to {most}"),
         Kind::CountOrAuto { least, most } => {
             format!("\"auto\" or a whole number from {least} to {most}")

@@ -76,6 +76,8 @@ pub(crate) struct LastReload {
     pub(crate) at: UnixTime,
     /// The last reload failed: when and why.
     pub(crate) failed: Option<(UnixTime, String)>,
+    /// Keys of the file that differ from what this process began with: they count after a restart.
+    pub(crate) restart: Vec<&'static str>,
 }
 
 /// What a reload works with.
@@ -113,7 +115,11 @@ impl Reloads {
 
 impl ReloadStatus {
     pub(crate) fn new(at: UnixTime) -> Self {
-        Self(Mutex::new(LastReload { at, failed: None }))
+        Self(Mutex::new(LastReload {
+            at,
+            failed: None,
+            restart: Vec::new(),
+        }))
     }
 
     pub(crate) fn last(&self) -> LastReload {
@@ -121,12 +127,16 @@ impl ReloadStatus {
         last.clone()
     }
 
-    fn note(&self, now: UnixTime, failed: Option<String>) {
+    fn note(&self, now: UnixTime, result: &Result<Reloaded, NotReloaded>) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed.is_none() {
-            last.at = now;
+        match result {
+            Ok(reloaded) => {
+                last.at = now;
+                last.failed = None;
+                last.restart.clone_from(&reloaded.restart);
+            }
+            Err(why) => last.failed = Some((now, why.to_string())),
         }
-        last.failed = failed.map(|why| (now, why));
     }
 }
 
@@ -254,8 +264,7 @@ impl Reloader {
                 ("", format!("refused: {why}"))
             }
         };
-        let failed = result.as_ref().err().map(ToString::to_string);
-        self.parts.status.note(now, failed);
+        self.parts.status.note(now, result);
         let event = AdminEvent {
             actor,
             action: "config.reload",

@@ -70,6 +70,23 @@ fn a_candidate_is_judged_by_on_what_comes_and_refuses_nobody() {
         assert_eq!(candidate("DELETE", None).await.status, 200);
         gateway.http1().get("/orders/1", &good).await;
         assert_eq!(candidate("GET", None).await.status, 404);
+        // It names no file, and no secret, that the one that serves does not.
+        for (more, told) in [
+            (
+                "[issuers.x]\nsecret = { file = \"/etc/hostname\" }\n",
+                "file = ",
+            ),
+            ("[issuers.x]\nsecret = { env = \"HOME\" }\n", "env = "),
+            ("[issuers.x]\njwks_file = \"/etc/passwd\"\n", "jwks_file = "),
+        ] {
+            let text = format!(
+                "{}\n{more}",
+                std::fs::read_to_string(gateway.folder().join("bearward.toml")).expect("a file")
+            );
+            let refused = candidate("PUT", Some(&json!({ "configuration": text }))).await;
+            assert_eq!(refused.status, 409, "{more}: {}", refused.text());
+            assert!(refused.text().contains(told), "{}", refused.text());
+        }
         let bad = candidate("PUT", Some(&json!({ "configuration": "version = 1" }))).await;
         assert_eq!(bad.status, 422);
         assert!(
@@ -111,15 +128,16 @@ fn a_configuration_that_is_sent_harms_nobody() {
                 .ask_admin("PUT", "/api/v1/candidate", Some(&body))
                 .await
         };
-        // A pipe is not waited for, a device has no end, and many faults are told by the first of them.
-        for (text, words) in [
-            (keys(&fifo.display().to_string()), "it is no regular file"),
-            (keys("/dev/zero"), "it is no regular file"),
-            (wide, "findings"),
-            (tables, "findings"),
+        // Files that do not serve are not looked at, and many faults are told by the first of them.
+        let foreign = "which the one that serves does not";
+        for (text, status, words) in [
+            (keys(&fifo.display().to_string()), 409, foreign),
+            (keys("/dev/zero"), 409, foreign),
+            (wide, 422, "findings"),
+            (tables, 422, "findings"),
         ] {
             let answer = send(&text).await;
-            assert_eq!(answer.status, 422);
+            assert_eq!(answer.status, status);
             assert!(answer.text().contains(words), "{words}");
             assert!(
                 answer.body.len() < 4 * 1024 * 1024,

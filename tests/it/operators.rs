@@ -116,6 +116,11 @@ fn files_that_are_included_count_as_one_configuration() {
         shown.contains("--> routes.d/b.toml:1:1") && shown.contains("::: routes.d/a.toml:1:1"),
         "{shown}"
     );
+    for file in ["a.toml", "b.toml", "c.toml"] {
+        std::fs::remove_file(folder.join("routes.d").join(file)).expect("a file");
+    }
+    let shown = out(&bearward(folder, &["check"], &[]));
+    assert!(shown.contains("warning[BW0219]"), "{shown}");
     std::fs::remove_dir_all(folder.join("routes.d")).expect("a folder");
     let shown = out(&bearward(folder, &["check"], &[]));
     assert!(
@@ -193,12 +198,40 @@ fn the_environment_stands_before_the_file() {
         assert!(shown.contains(words), "{words} in\n{shown}");
         assert!(shown.contains(&format!("--> {name}:1:")), "{shown}");
     }
-    // A secret is none of them.
-    let secret = [("BEARWARD__ADMIN__TOKEN", "hunter2-hunter2-hunter2")];
-    let checked = bearward(folder, &["check"], &secret);
-    let shown = format!("{}{}", out(&checked), said(&checked));
-    assert!(shown.contains("a secret is never written"), "{shown}");
-    assert!(!shown.contains("hunter2"), "{shown}");
+    // A secret is none of them, however it is written.
+    for value in ["hunter2-hunter2-hunter2", "{hunter2", "{ hunter2 = \"x\" }"] {
+        for arguments in [["check"], ["status"]] {
+            let checked = bearward(folder, &arguments, &[("BEARWARD__ADMIN__TOKEN", value)]);
+            let shown = format!("{}{}", out(&checked), said(&checked));
+            assert!(!shown.contains("hunter2"), "{value}: {shown}");
+            assert_ne!(checked.status.code(), Some(0), "{value}: {shown}");
+        }
+    }
+    // What a variable stands for is not told either.
+    let level = MAIN
+        .replace("include", "# include")
+        .replace("[server]", "[log]\nlevel = \"${LEVEL}\"\n[server]");
+    write(folder, "bearward.toml", &level);
+    let checked = bearward(folder, &["check"], &[("LEVEL", "hunter2")]);
+    let shown = out(&checked);
+    assert!(
+        shown.contains("`${LEVEL}` is unknown") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+    // Of two that are alike none is meant.
+    let two = format!(
+        "{}[issuers.a-b]\nissuer = \"https://a.test/\"\naudiences = [\"a\"]\nalgorithms = [\"RS256\"]\ndiscovery = true\n",
+        MAIN.replace("include", "# include")
+    );
+    write(folder, "bearward.toml", &two);
+    let find = show(&[("BEARWARD__ISSUERS__A_B__AUDIENCES", "b, c")]);
+    assert_eq!(find("issuers.a-b.audiences").0, "[\"b\", \"c\"]");
+    let checked = bearward(folder, &["check"], &[("BEARWARD__INCLUDE", "x.toml")]);
+    assert!(
+        out(&checked).contains("`include` stands in the file alone"),
+        "{}",
+        out(&checked)
+    );
 }
 
 #[test]
@@ -311,7 +344,8 @@ fn a_configuration_is_begun_by_what_the_issuer_says() {
     let lines = text
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    assert!(lines.count() <= 15, "{text}");
+    // Two of them are for a development issuer without TLS alone.
+    assert!(lines.count() <= 15 + 2, "{text}");
     assert!(text.contains("algorithms = [\"ES256\"]"), "{text}");
     // Nothing is written over.
     let again = bearward(folder, &arguments, &[]);
@@ -355,7 +389,7 @@ fn a_configuration_is_begun_by_what_the_issuer_says() {
     let status = bearward(folder, &["status"], &variables);
     assert_eq!(status.status.code(), Some(0), "{}", said(&status));
     assert!(
-        out(&status).contains("1 allowed, 0 refused"),
+        out(&status).contains("1 allowed, 0 refused or failed"),
         "{}",
         out(&status)
     );
@@ -387,6 +421,7 @@ fn an_issuer_that_does_not_answer_begins_nothing() {
             2,
             "write http://HOST:PORT",
         ),
+        (vec!["--offline", "--audience", ""], 2, "nothing is written"),
         (
             vec!["--offline", "nowhere/bearward.toml"],
             71,
@@ -431,10 +466,30 @@ fn the_doctor_says_what_is_ill_and_what_to_do() {
         assert!(shown.contains(line), "{line} in\n{shown}");
     }
     write(folder.path(), "bearward.toml", "version = 2");
+    let doctor = bearward(folder.path(), &["doctor", "--json"], &[]);
+    assert_eq!(doctor.status.code(), Some(78));
+    let found: Vec<Value> = serde_json::from_slice(&doctor.stdout).expect("JSON");
     assert_eq!(
-        bearward(folder.path(), &["doctor"], &[]).status.code(),
-        Some(78)
+        (&found[0]["what"], &found[0]["state"]),
+        (&json!("configuration"), &json!("bad"))
     );
+    // A folder that anybody may write to is none for `run`, and so none for the doctor.
+    let open = tempfile::tempdir().expect("a folder");
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(open.path(), everybody).expect("a folder");
+    write(
+        folder.path(),
+        "bearward.toml",
+        &MAIN.replace("include", "# include"),
+    );
+    let state = open.path().display().to_string();
+    let doctor = bearward(folder.path(), &["doctor"], &[("WHERE", &state)]);
+    assert!(
+        out(&doctor).contains("everybody may write to it"),
+        "{}",
+        out(&doctor)
+    );
+    assert_eq!(std::fs::read_dir(open.path()).expect("a folder").count(), 0);
 }
 
 #[test]
@@ -458,6 +513,25 @@ fn what_a_reload_would_change_is_told_before_it() {
     let told: Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!(told[0]["key"], "server.drain_timeout");
     assert_eq!(told[1]["needs_restart"], true);
+    // What was reloaded and waits for a restart is not forgotten.
+    block_on(gateway.reload()).expect("no faults");
+    let (code, _, said) = gateway.command(&["config", "diff"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("counts after a restart: server.workers"),
+        "{said}"
+    );
+    let (_, told, _) = gateway.command(&["doctor"]);
+    assert!(
+        told.contains("✗ gateway") && told.contains("but for server.workers"),
+        "{told}"
+    );
+    let (_, told, _) = gateway.command(&["status"]);
+    assert!(told.contains("waited for by server.workers"), "{told}");
+    // A slip in the file keeps nobody from the gateway.
+    gateway.edit("version = 1", "version = ");
+    let (code, _, said) = gateway.command(&["status"]);
+    assert_eq!(code, Some(0), "{said}");
     let (code, told, _) = gateway.command(&["status", "--json"]);
     let told: Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!((code, &told["ready"]), (Some(0), &json!(true)));
@@ -523,4 +597,26 @@ fn the_service_manager_is_told() {
     assert_eq!(hear(), "WATCHDOG=1");
     gateway.signal("TERM");
     assert!(hear().starts_with("STOPPING=1\n"));
+}
+
+#[test]
+fn a_service_manager_that_does_not_listen_keeps_nobody_from_ending() {
+    let (main, upstream) = (
+        TestIssuer::new("https://login.test/", "ES256", "main-1"),
+        Upstream::echo(),
+    );
+    let folder = Bearward::usual(&main, &upstream).into_files();
+    let path = folder.path().join("notify");
+    let _deaf = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    let teller = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+    teller.set_nonblocking(true).expect("a socket");
+    while teller.send_to(b"full", &path).is_ok() {}
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bearward"));
+    command
+        .args(["run", "--config"])
+        .arg(folder.path().join("bearward.toml"))
+        .env("NOTIFY_SOCKET", &path);
+    let mut gateway = Process::of(command);
+    gateway.signal("TERM");
+    assert_eq!(gateway.child.wait().expect("an end").code(), Some(0));
 }

@@ -52,7 +52,10 @@ fn tables(schema: &Value, place: &str, out: &mut String) {
             "" => format!("{key}{more}"),
             place => format!("{place}.{key}{more}"),
         };
-        if value["properties"].is_object() {
+        // A secret says in one of three ways where it is.
+        let is_secret = value["maxProperties"] == 1;
+        let is_table = value["properties"].is_object() && !is_secret;
+        if is_table {
             below.push((value.clone(), at("")));
         } else if is_list {
             let mut items = value["items"].clone();
@@ -65,10 +68,11 @@ fn tables(schema: &Value, place: &str, out: &mut String) {
             Value::Null => "–".to_owned(),
             other => format!("`{other}`"),
         };
-        let when = if value["x-needs-restart"] == true {
-            "restart"
-        } else {
-            "reload"
+        let when = match value["x-needs-restart"] == true {
+            true => "restart",
+            // Of a table it is said at its keys.
+            false if is_table || is_list || named.is_object() => "",
+            false => "reload",
         };
         let text = value["description"]
             .as_str()
@@ -171,15 +175,30 @@ fn the_page_of_metrics_has_every_one() {
         Upstream::echo(),
     );
     let nobody = format!("127.0.0.1:{}", free_port());
-    let gateway = Bearward::usual(&main, &upstream)
+    let provider = crate::support::Provider::start();
+    provider.publish(&[&main]);
+    let gateway = Bearward::new()
+        .upstream("orders", upstream.address, "")
+        .table(&format!(
+            "[issuers.main]\nissuer = \"{}\"\naudiences = [\"https://api.test\"]\nalgorithms = [\"ES256\"]\njwks_url = \"{}/jwks\"\njwks = {{ allow_http_loopback = true }}",
+            main.identifier, provider.base
+        ))
+        .table("[routes.orders]\npath = \"/orders/{*rest}\"\nupstream = \"orders\"\nissuers = [\"main\"]\nauth = \"report\"")
         .secret("redis-url", &format!("redis://{nobody}"))
         .table("[revocation.feed]\nurl = { file = \"redis-url\" }")
         .table(&format!("[tracing]\notlp = \"http://{nobody}\""))
         .table("[issuers.asked]\nissuer = \"https://asked.test/\"\naudiences = [\"https://api.test\"]\n[issuers.asked.introspection]\nendpoint = \"https://asked.test/introspect\"\nclient_id = \"x\"\nclient_secret = { file = \"redis-url\" }")
         .start();
     let page = block_on(async {
-        gateway.http1().get("/orders/1", &main.token().sign()).await;
-        gateway.http1().get("/orders/1", "a.b.c").await;
+        crate::support::eventually("the clock of the issuer", async || {
+            gateway.http1().get("/orders/1", &main.token().sign()).await;
+            gateway.http1().get("/orders/1", "a.b.c").await;
+            gateway
+                .metrics()
+                .await
+                .contains("bearward_clock_offset_seconds{")
+        })
+        .await;
         gateway.metrics().await
     });
     let mut text = "# Metrics\n\nMade from `/metrics` of the admin and `[probes]` listeners. Labels are bounded: routes, issuers, \

@@ -27,6 +27,7 @@ pub(super) fn config(admin: &Admin, parts: &Parts) -> Answer {
             "config": active.setup.digest,
             "since": reloaded.at.rfc3339(),
             "last_reload_failed": failed,
+            "needs_restart": reloaded.restart,
             "file": admin.file.as_ref().map(|file| file.display().to_string()),
             "version": env!("CARGO_PKG_VERSION"),
             "values": effective(&active.texts),

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 
 use super::finding::Findings;
-use crate::app::descriptors;
+use crate::app::{descriptors, folder_is_ours};
 use crate::clock::{Clock, SystemClock, spoken};
 use crate::config::Config;
 use crate::listen::Address;
@@ -12,13 +12,14 @@ use crate::listen::Address;
 /// A certificate that ends sooner should have been renewed: automatic renewal begins a month before.
 const RENEWED_BEFORE_SECS: i64 = 14 * 86_400;
 
-pub(super) fn look(config: &Config, is_served: bool, findings: &mut Findings) {
+/// `serving`: the addresses of the gateway that runs, as its configuration writes them.
+pub(super) fn look(config: &Config, serving: &[String], findings: &mut Findings) {
     state_folder(config, findings);
     for listener in &config.listeners {
         port(
             &format!("listener {}", listener.name),
             &listener.address,
-            is_served,
+            serving,
             findings,
         );
         for served in listener.tls.iter().flat_map(|tls| tls.certificates.all()) {
@@ -33,19 +34,19 @@ pub(super) fn look(config: &Config, is_served: bool, findings: &mut Findings) {
     port(
         "admin listener",
         &config.fixed.admin_address,
-        is_served,
+        serving,
         findings,
     );
     if let Some(address) = &config.fixed.probes {
-        port("probes listener", address, is_served, findings);
+        port("probes listener", address, serving, findings);
     }
     let (wanted, allowed) = descriptors(config);
     let text = format!("{wanted} open files at most");
     match allowed {
         Some(allowed) if allowed < wanted => findings.bad(
             "file limit",
-            format!("{text}, and the system allows {allowed}"),
-            "raise it (LimitNOFILE= of the unit, `ulimit -n`), or lower `connections` of listeners and upstreams",
+            format!("{text}, and this shell's limit is {allowed}"),
+            "a service has the limit of its unit (LimitNOFILE=); else raise it (`ulimit -n`), or lower `connections` of listeners and upstreams",
         ),
         _ => findings.good("file limit", text),
     }
@@ -54,8 +55,9 @@ pub(super) fn look(config: &Config, is_served: bool, findings: &mut Findings) {
 fn state_folder(config: &Config, findings: &mut Findings) {
     let folder = &config.fixed.state_dir;
     let shown = folder.display();
-    match tempfile::tempfile_in(folder) {
-        Ok(_) => findings.good("state folder", format!("{shown} can be written")),
+    let usable = tempfile::tempfile_in(folder).and_then(|_| folder_is_ours(folder));
+    match usable {
+        Ok(()) => findings.good("state folder", format!("{shown} can be written")),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // `run` makes it, where it may.
             let absolute = std::path::absolute(folder).unwrap_or_default();
@@ -71,19 +73,19 @@ fn state_folder(config: &Config, findings: &mut Findings) {
         }
         Err(error) => findings.bad(
             "state folder",
-            format!("{shown} cannot be written: {error}"),
+            format!("{shown} cannot be used: {error}"),
             "give it to the user that Bearward runs as, or name another: `server.state_dir`",
         ),
     }
 }
 
-fn port(what: &str, address: &Address, is_served: bool, findings: &mut Findings) {
+fn port(what: &str, address: &Address, serving: &[String], findings: &mut Findings) {
     let shown = address.to_string();
     let Address::Tcp(tcp) = address else {
         findings.skipped(what, format!("{shown} is no port"));
         return;
     };
-    if is_served {
+    if serving.contains(&shown) {
         findings.good(what, format!("{shown} is the gateway's"));
         return;
     }

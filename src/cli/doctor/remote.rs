@@ -37,7 +37,7 @@ pub(super) async fn look(config: &Config, findings: &mut Findings) {
             Err(why) => findings.bad(
                 "revocation feed",
                 why,
-                "until it is there, revocations do not reach the other replicas",
+                "mend the server, its URL or our login; until then revocations do not reach the other replicas",
             ),
         }
     }
@@ -63,7 +63,10 @@ async fn look_at_issuer(issuer: &IssuerSettings, trust: &mut Trust, findings: &m
             return;
         }
         Err(why) => {
-            let to_do = "`bearward issuer probe URL` shows more; saved keys serve on meanwhile, if there are some";
+            let to_do = format!(
+                "`bearward issuer probe {}` shows more; saved keys serve on meanwhile, if there are some",
+                issuer.rules.issuer
+            );
             findings.bad(what, why, to_do);
             return;
         }
@@ -72,7 +75,10 @@ async fn look_at_issuer(issuer: &IssuerSettings, trust: &mut Trust, findings: &m
         findings.bad(
             what,
             format!("no key of {} can be used", seen.place),
-            "mend `algorithms`: `bearward issuer probe URL` shows what its keys are for",
+            format!(
+                "mend `algorithms`: `bearward issuer probe {}` shows what its keys are for",
+                issuer.rules.issuer
+            ),
         );
         return;
     }

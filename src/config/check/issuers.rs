@@ -47,6 +47,9 @@ fn issuer(
     let what = format!("issuer `{name}`");
     let identifier = checker.required(node, &what, "issuer");
     let audiences = checker.required_texts(node, &what, "audiences");
+    for (_, span) in audiences.iter().filter(|(text, _)| text.is_empty()) {
+        checker.error("BW0104", format!("an audience of {what} is empty"), span);
+    }
     let opaque = node.table("introspection").is_some() || node.is_faulty("introspection");
     let algorithms = if opaque {
         AlgorithmSet::default()

@@ -67,7 +67,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                 (token, renewed) = (new_token(&client)?, true);
             }
             (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _) => {
-                std::thread::sleep(Duration::from_secs(retry_after.unwrap_or(5)));
+                // A date, or nothing, is five seconds; nobody waits for longer than a minute.
+                std::thread::sleep(Duration::from_secs(retry_after.unwrap_or(5).min(60)));
             }
             _ => {
                 let Problem {

@@ -334,6 +334,14 @@ impl Parts<'_> {
                     && requirement.scopes_any.is_empty()
                     && requirement.claims.is_empty()
                     && requirement.certificate.is_empty());
+                if !open && !demands && node.value("methods").is_none() {
+                    checker.warn(
+                        "BW0206",
+                        format!("a rule of {} demands nothing: any valid token may use any method", self.what),
+                        &node.span,
+                        "write methods and scopes",
+                    );
+                }
                 if open && demands {
                     checker.error("BW0106", format!("{} has `auth = \"none\"` and a rule with demands, which would not be checked", self.what), &node.span);
                 }
