@@ -273,3 +273,32 @@ fn the_book_builds() {
         }
     }
 }
+
+#[test]
+fn what_a_release_is_made_of_is_told() {
+    let Some(python) = find("what_a_release_is_made_of_is_told", "python3") else {
+        return;
+    };
+    let made = Command::new(python)
+        .arg(root().join("deploy/sbom"))
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{said}");
+    let told: Value = serde_json::from_slice(&made.stdout).expect("JSON");
+    let components = told["components"].as_array().expect("components");
+    let find = |name: &str| components.iter().find(|it| it["name"] == name);
+    for name in [
+        "rustls",
+        "aws-lc-rs",
+        "hyper",
+        "jsonwebtoken",
+        "moka",
+        "tokio",
+    ] {
+        let it = find(name).unwrap_or_else(|| panic!("{name}"));
+        assert!(it["licenses"].is_array() && it["hashes"].is_array(), "{it}");
+    }
+    // What only tests it is not in it.
+    assert!(find("proptest").is_none());
+}
