@@ -36,7 +36,7 @@ pub use crate::control::PrepareError;
 use handover::{Giver, Standing};
 pub use handover::{Inheritance, Predecessor};
 pub use running::Running;
-pub(crate) use state::{descriptors, folder_is_ours};
+pub(crate) use state::{descriptors, folder_is_ours, folder_is_taken};
 use threads::{control_thread, start_workers};
 
 /// A request waits at most this long for its issuer: for a key that it may just have published, or

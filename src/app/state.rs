@@ -140,6 +140,12 @@ pub(crate) fn folder_is_ours(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a gateway has the state folder.
+pub(crate) fn folder_is_taken(folder: &Path) -> bool {
+    let lock = File::open(folder.join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// Takes the state folder.
 pub(super) fn take_folder(fixed: &FixedSettings) -> Result<StateLock, StartError> {
     let folder = &fixed.state_dir;

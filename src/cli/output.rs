@@ -110,6 +110,15 @@ pub(super) fn data(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// How far something is that takes long: one line that changes, where somebody looks; empty at its end.
+pub(super) fn progress(text: &str) {
+    let mut out = std::io::stderr();
+    if out.is_terminal() {
+        let _ = write!(out, "\r{text}\x1b[K");
+        let _ = out.flush();
+    }
+}
+
 /// A line of talk, on standard error.
 pub(super) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");

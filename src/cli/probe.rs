@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Outcome;
 use super::admin_client::runtime;
-use super::output::{Code, Failure, data};
+use super::output::{Code, Failure, data, progress};
 use crate::clock::SystemClock;
 use crate::control::{self, FetchError, Probe};
 use crate::oauth::Algorithm;
@@ -61,7 +61,10 @@ pub(super) fn issuer(command: &IssuerCommand) -> Outcome {
         arguments.allow_http_loopback,
         &SystemClock,
     );
-    let probe = runtime()?.block_on(probing).map_err(|(what, error)| {
+    progress(&format!("asking {}", arguments.url));
+    let probed = runtime()?.block_on(probing);
+    progress("");
+    let probe = probed.map_err(|(what, error)| {
         let hint = hint(&error);
         Failure::new(
             Code::Negative,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::Outcome;
 use super::admin_client::{AdminArguments, AdminClient};
-use super::output::{Code, Failure, data, say};
+use super::output::{Code, Failure, data, progress, say};
 use super::token::read_token;
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::observe::{hex, shown};
@@ -308,18 +308,19 @@ fn import(client: &AdminClient, text: &str) -> Result<(), Failure> {
         .collect();
     let (mut added, mut known) = (0, 0);
     for (part, chunk) in lines.chunks(IMPORTED_AT_ONCE).enumerate() {
+        let done = part * IMPORTED_AT_ONCE;
+        progress(&format!("{done} of {} lines", lines.len()));
         let path = format!("{REVOCATIONS}/import");
         let answer = client.send_text(Method::POST, &path, chunk.join("\n"));
-        let answer = answer.map_err(|failure| {
-            let done = part * IMPORTED_AT_ONCE;
-            failure.after(&format!("{done} lines were imported before; of the next"))
-        })?;
+        let before = format!("{done} lines were imported before; of the next");
+        let answer = answer.map_err(|failure| failure.after(&before))?;
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
         let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
         added += count("added");
         known += count("known");
         warn_of_feed(&answer);
     }
+    progress("");
     data(&format!("{added} added, {known} known before"));
     Ok(())
 }

@@ -9,11 +9,19 @@ use super::texts::{Origin, Texts};
 
 const PREFIX: &str = "BEARWARD__";
 
-/// Adds the variables that override something, in the order of their names.
-pub(super) fn add(texts: &mut Texts, variables: impl Iterator<Item = (String, String)>) {
-    let mut all: Vec<_> = variables.collect();
+/// The variables that override something, in the order of their names.
+pub(super) fn overrides(
+    variables: impl Iterator<Item = (String, String)>,
+) -> Vec<(String, String)> {
+    let ours = variables.filter(|(name, _)| name.starts_with(PREFIX));
+    let mut all: Vec<_> = ours.collect();
     all.sort();
-    for (name, value) in &all {
+    all
+}
+
+/// Adds them.
+pub(super) fn add(texts: &mut Texts, variables: &[(String, String)]) {
+    for (name, value) in variables {
         if let Some(key) = name.strip_prefix(PREFIX) {
             texts.add(Origin::Variable, Path::new(name), &line(key, value));
         }
@@ -35,8 +43,14 @@ fn line(name: &str, value: &str) -> String {
         kind = keys::find(&place).map(|key| key.kind);
     }
     let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    // Of a text every blank counts.
+    let value = match kind {
+        Some(Kind::Text | Kind::Path) => value,
+        _ => value.trim(),
+    };
     if matches!(kind, Some(Kind::Texts | Kind::Paths)) && !value.starts_with('[') {
-        let items: Vec<_> = value.split(',').map(|item| quoted(item.trim())).collect();
+        let items = value.split(',').map(str::trim);
+        let items: Vec<_> = items.filter(|item| !item.is_empty()).map(quoted).collect();
         return written(&parts, &format!("[{}]", items.join(", ")));
     }
     let is_toml = match kind {
@@ -75,7 +89,7 @@ mod tests {
                 "/var/lib/x",
                 r#""server"."state_dir" = "/var/lib/x""#,
             ),
-            ("SERVER__WORKERS", "4", r#""server"."workers" = 4"#),
+            ("SERVER__WORKERS", " 4", r#""server"."workers" = 4"#),
             ("SERVER__WORKERS", "auto", r#""server"."workers" = "auto""#),
             ("ADMIN__CONSOLE", "false", r#""admin"."console" = false"#),
             (
@@ -85,7 +99,7 @@ mod tests {
             ),
             (
                 "ISSUERS__MAIN__AUDIENCES",
-                "a, b",
+                "a, b,",
                 r#""issuers"."main"."audiences" = ["a", "b"]"#,
             ),
             (

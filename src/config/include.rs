@@ -2,6 +2,7 @@
 //!
 //! Only the main file includes. Paths, here and in what is included, are relative to the main file's folder.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -13,11 +14,16 @@ use super::typed::substituted;
 /// Adds the files that the main text includes. What is no list of texts is told by whoever reads the keys.
 pub(super) fn add(texts: &mut Texts, folder: &Path) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
-    for (pattern, span) in patterns(texts.all()) {
+    for Pattern {
+        written,
+        made,
+        span,
+    } in patterns(texts.all())
+    {
         let fault = |why: String| {
-            Diagnostic::error("BW0108", format!("`include`: `{pattern}` {why}")).at(&span)
+            Diagnostic::error("BW0108", format!("`include`: `{written}` {why}")).at(&span)
         };
-        let files = match files(folder, &pattern) {
+        let files = match files(folder, &made) {
             Ok(files) => files,
             Err(error) => {
                 faults.push(fault(format!("cannot be read: {error}")));
@@ -26,7 +32,7 @@ pub(super) fn add(texts: &mut Texts, folder: &Path) -> Vec<Diagnostic> {
         };
         if files.is_empty() {
             faults.push(
-                Diagnostic::warning("BW0219", format!("`include`: `{pattern}` matches no file"))
+                Diagnostic::warning("BW0219", format!("`include`: `{written}` matches no file"))
                     .at(&span)
                     .help("routes that are not there protect nothing: an open one may stand in their place"),
             );
@@ -37,9 +43,10 @@ pub(super) fn add(texts: &mut Texts, folder: &Path) -> Vec<Diagnostic> {
                 continue;
             }
             if let Err(error) = texts.include(&file, &file) {
-                let which = match file == folder.join(&pattern) {
+                let name = file.file_name().unwrap_or_default().display();
+                let which = match file == folder.join(&made) {
                     true => String::new(),
-                    false => format!(" {}:", file.display()),
+                    false => format!(" {name}:"),
                 };
                 faults.push(fault(format!("cannot be read:{which} {error}")));
             }
@@ -48,18 +55,30 @@ pub(super) fn add(texts: &mut Texts, folder: &Path) -> Vec<Diagnostic> {
     faults
 }
 
-/// What a text includes, as it writes it.
-pub(super) fn patterns(text: &str) -> Vec<(String, std::ops::Range<usize>)> {
+/// Files that a text includes.
+pub(super) struct Pattern {
+    /// As it is written: what its variables stand for is not told.
+    pub(super) written: String,
+    made: String,
+    span: Range<usize>,
+}
+
+/// What a text includes.
+pub(super) fn patterns(text: &str) -> Vec<Pattern> {
     let (table, _) = DeTable::parse_recoverable(text);
     let Some(DeValue::Array(items)) = table.get_ref().get("include").map(|it| it.get_ref()) else {
         return Vec::new();
     };
     let mut found = Vec::new();
     for item in items {
-        if let DeValue::String(text) = item.get_ref()
-            && let Ok(text) = substituted(text)
+        if let DeValue::String(written) = item.get_ref()
+            && let Ok(made) = substituted(written)
         {
-            found.push((text, item.span()));
+            found.push(Pattern {
+                written: written.to_string(),
+                made,
+                span: item.span(),
+            });
         }
     }
     found

@@ -71,6 +71,13 @@ pub(crate) fn admin_place(path: &Path) -> Result<AdminPlace, Report> {
     let mut report = gathered(path, &text_of(path)?);
     // In an incident a slip in another line must not stand in the way; and of the rest nothing is said here.
     let (root, is_toml) = raw::read_what_can(&mut report);
+    let admin = root.table("admin");
+    let is_said = admin.is_some_and(|admin| admin.value("address").is_some());
+    let is_faulty = admin.is_some_and(|admin| admin.is_faulty("address"));
+    // It may have been lost with the line that is none. A guess would give the token to whoever listens there.
+    if is_faulty || root.is_faulty("admin") || !(is_toml || is_said) {
+        return Err(report);
+    }
     if is_toml {
         report.clear();
     }
@@ -93,11 +100,11 @@ pub(crate) fn taken_beyond(text: &str, serving: &Texts) -> Vec<String> {
         .flat_map(|(_, _, text)| include::patterns(text))
         .collect();
     let files = include::patterns(text).into_iter();
-    let files = files.filter(|(file, _)| !known.iter().any(|(known, _)| known == file));
+    let files = files.filter(|file| !known.iter().any(|known| known.written == file.written));
     variables
         .map(|name| format!("${{{name}}}"))
         .chain(places)
-        .chain(files.map(|(file, _)| format!("the file {file}")))
+        .chain(files.map(|file| format!("the file {}", file.written)))
         .collect()
 }
 
@@ -119,8 +126,12 @@ fn gathered(path: &Path, text: &str) -> Report {
     // A variable that is not UTF-8 overrides nothing that is.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    environment::add(&mut texts, variables);
+    let variables = environment::overrides(variables);
+    environment::add(&mut texts, &variables);
     let mut report = Report::new(Arc::new(texts));
+    for (name, value) in &variables {
+        report.hidden().conceal(name, value);
+    }
     for fault in faults {
         report.push(fault);
     }

@@ -58,6 +58,12 @@ pub(super) fn read_what_can(report: &mut Report) -> (Node, bool) {
     for (origin, begin, text) in texts.iter() {
         let (document, errors) = DeTable::parse_recoverable(text);
         report.hidden().take_secrets(document.get_ref(), begin);
+        if origin == Origin::Variable {
+            report.hidden().take_variable(begin, text);
+        }
+        if !errors.is_empty() {
+            report.hidden().take_broken(text, begin);
+        }
         // What else is wrong with a text that is none may be an echo of that.
         let mut echoes = Report::new(Arc::clone(&texts));
         let mut reader = Reader {
@@ -85,11 +91,6 @@ pub(super) fn read_what_can(report: &mut Report) -> (Node, bool) {
             // The others of a line are echoes of its first.
             if !lines.contains(&line) {
                 lines.push(line);
-                let before = text.get(..span.start).unwrap_or_default();
-                let start = before.rfind('\n').map_or(0, |at| at + 1);
-                let whole = text.get(start..).unwrap_or_default();
-                let whole = whole.lines().next().unwrap_or_default();
-                report.hidden().take_line(start + begin, whole);
                 let message = format!("not TOML: {}", error.message().replace('\n', ", "));
                 report.push(
                     Diagnostic::error("BW0001", message)

@@ -26,6 +26,10 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("text")
 }
 
+fn said_of(output: &Output) -> String {
+    said(output)
+}
+
 fn write(folder: &Path, name: &str, text: &str) {
     let path = folder.join(name);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -199,7 +203,11 @@ fn the_environment_stands_before_the_file() {
         assert!(shown.contains(&format!("--> {name}:1:")), "{shown}");
     }
     // A secret is none of them, however it is written.
-    for value in ["hunter2-hunter2-hunter2", "{hunter2", "{ hunter2 = \"x\" }"] {
+    for value in [
+        "hunter2-hunter2-hunter2",
+        "{hunter2",
+        "{ file = [\"hunter2\"] }",
+    ] {
         for arguments in [["check"], ["status"]] {
             let checked = bearward(folder, &arguments, &[("BEARWARD__ADMIN__TOKEN", value)]);
             let shown = format!("{}{}", out(&checked), said(&checked));
@@ -528,10 +536,31 @@ fn what_a_reload_would_change_is_told_before_it() {
     );
     let (_, told, _) = gateway.command(&["status"]);
     assert!(told.contains("waited for by server.workers"), "{told}");
-    // A slip in the file keeps nobody from the gateway.
+    // A slip in the file keeps nobody from the gateway; where it has lost the address, none is guessed.
     gateway.edit("version = 1", "version = ");
     let (code, _, said) = gateway.command(&["status"]);
     assert_eq!(code, Some(0), "{said}");
+    let place = |text: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path(), "bearward.toml", text);
+        let output = bearward(folder.path(), &["drain"], &[]);
+        (output.status.code(), said_of(&output))
+    };
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let admin = format!("[admin]\naddress = \"{nobody}\"\ntoken = {{ file = \"t\" }}\n");
+    for text in [
+        format!("BAD\n{}", admin.replace("address", "adress")),
+        admin.replace("[admin]", "[admin"),
+        admin.replace(&format!("\"{nobody}\""), &nobody),
+        format!("x = \"\"\"\n{admin}"),
+    ] {
+        let (code, said) = place(&text);
+        assert_eq!(code, Some(78), "{text}: {said}");
+        assert!(
+            said.contains("--admin-token-file") && said.contains("error[BW"),
+            "{said}"
+        );
+    }
     let (code, told, _) = gateway.command(&["status", "--json"]);
     let told: Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!((code, &told["ready"]), (Some(0), &json!(true)));

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::Outcome;
 use super::admin_client::{AdminArguments, AdminClient, runtime};
 use super::output::{Code, say};
+use crate::app::folder_is_taken;
 use crate::config::{self, Severity};
 use crate::observe::shown;
 use finding::Findings;
@@ -48,6 +49,11 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> Outcome {
     findings.good("configuration", format!("{} has no errors", path.display()));
     let serving = Serving::ask(&arguments.admin);
     match &serving {
+        None if folder_is_taken(&config.fixed.state_dir) => findings.bad(
+            "gateway",
+            "one runs with this state folder, and does not answer at `admin.address`",
+            "if that was changed, say where it still is: --admin URL; or restart it",
+        ),
         None => findings.skipped(
             "gateway",
             "does not run here, so ports and folder have to be free",
