@@ -236,3 +236,43 @@ fn the_page_of_metrics_has_every_one() {
     }
     compare("metrics.md", &text);
 }
+
+#[test]
+fn the_page_of_audit_lines_has_every_member() {
+    let schema: Value =
+        serde_json::from_str(include_str!("../../config/audit.schema.json")).expect("JSON");
+    let mut text = "# Audit lines\n\nMade from config/audit.schema.json, which a line can be checked by. One JSON object a line; members \
+                    are only ever added. A member in bold is always there.\n"
+        .to_owned();
+    for kind in schema["oneOf"].as_array().expect("kinds") {
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let _ = write!(
+            text,
+            "\n## {}\n\n{}\n\n| member | type | |\n|---|---|---|\n",
+            word(&kind["title"]),
+            word(&kind["description"])
+        );
+        let required = kind["required"].as_array().cloned().unwrap_or_default();
+        for (name, member) in kind["properties"].as_object().expect("members") {
+            let of = match (&member["const"], &member["enum"]) {
+                (Value::String(word), _) => format!("`{word}`"),
+                (_, Value::Array(words)) => {
+                    let words: Vec<_> = words.iter().map(|it| format!("`{}`", word(it))).collect();
+                    words.join(", ")
+                }
+                _ => match &member["type"] {
+                    Value::Array(kinds) => kinds.iter().map(word).collect::<Vec<_>>().join(" or "),
+                    kind => word(kind),
+                },
+            };
+            let bold = if required.iter().any(|it| it == name) {
+                "**"
+            } else {
+                ""
+            };
+            let about = word(&member["description"]).replace('|', "\\|");
+            let _ = writeln!(text, "| {bold}`{name}`{bold} | {of} | {about} |");
+        }
+    }
+    compare("audit.md", &text);
+}
