@@ -261,11 +261,27 @@ fn json(status: StatusCode, value: &impl serde::Serialize) -> Answer {
 
 /// A fault of an admin request (RFC 9457).
 fn problem(status: StatusCode, detail: &str) -> Answer {
-    let body = serde_json::json!({
+    let body = problem_body(status, detail);
+    text(status, "application/problem+json", body.to_string())
+}
+
+/// The faults of a configuration, for people and for programs.
+fn faults(detail: &str, report: &str, findings: &str) -> Answer {
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    let mut body = problem_body(status, detail);
+    if let Some(members) = body.as_object_mut() {
+        let findings = serde_json::from_str(findings).unwrap_or_default();
+        members.insert("report".to_owned(), report.into());
+        members.insert("findings".to_owned(), findings);
+    }
+    text(status, "application/problem+json", body.to_string())
+}
+
+fn problem_body(status: StatusCode, detail: &str) -> serde_json::Value {
+    serde_json::json!({
         "type": "about:blank",
         "title": status.canonical_reason(),
         "status": status.as_u16(),
         "detail": detail,
-    });
-    text(status, "application/problem+json", body.to_string())
+    })
 }

@@ -24,7 +24,7 @@ fn the_document_is_what_the_gateway_does() {
         .table(&format!(
             "[listeners.clear]\naddress = \"127.0.0.1:{port}\"\nclear_text = true"
         ))
-        .table("[endpoints]\ncheck = true")
+        .table("[endpoints]\ncheck = true\nrevoke = true")
         .table("[routes.any]\nlisteners = [\"clear\"]\npath = \"/any\"\nupstream = \"orders\"\nissuers = [\"main\"]")
         .start();
     let token = main.token().sign();

@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ACTOR, Admin, Answer, json as answer_json, problem};
+use super::{ACTOR, Admin, Answer, faults, json as answer_json, problem};
 use crate::control::{NotTried, candidate};
 use crate::decisions::Decision;
 use crate::gateway::{Candidate, Replayed};
@@ -105,23 +105,11 @@ async fn made(admin: &Arc<Admin>, body: &[u8]) -> Result<(Candidate, String), Bo
         refused(StatusCode::INTERNAL_SERVER_ERROR, detail)
     })?;
     made.map_err(|error| match error {
-        NotTried::Faults(report, findings) => Box::new(faults(&report, &findings)),
+        NotTried::Faults(report, findings) => {
+            Box::new(faults("the configuration has faults", &report, &findings))
+        }
         NotTried::Unusable(why) => refused(StatusCode::CONFLICT, &why),
     })
-}
-
-fn faults(report: &str, findings: &str) -> Answer {
-    let status = StatusCode::UNPROCESSABLE_ENTITY;
-    let findings: Value = serde_json::from_str(findings).unwrap_or_default();
-    let body = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason(),
-        "status": status.as_u16(),
-        "detail": "the configuration has faults",
-        "report": report,
-        "findings": findings,
-    });
-    answer_json(status, &body)
 }
 
 fn shown(candidate: &Candidate) -> Value {

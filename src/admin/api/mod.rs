@@ -16,7 +16,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::request::Parts;
 
-use super::{Admin, Answer, json, problem, text};
+use super::{Admin, Answer, faults, json, problem, text};
 
 /// Who holds the one admin token.
 const ACTOR: &str = "admin";

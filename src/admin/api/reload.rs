@@ -2,9 +2,9 @@
 
 use http::request::Parts;
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{ACTOR, Admin, Answer, json as answer_json, problem};
+use super::{ACTOR, Admin, Answer, faults, json as answer_json, problem};
 use crate::control::NotReloaded;
 
 pub(super) async fn answer(admin: &Admin, parts: &Parts) -> Answer {
@@ -21,19 +21,8 @@ pub(super) async fn answer(admin: &Admin, parts: &Parts) -> Answer {
             }),
         ),
         Err(NotReloaded::Faults(report, findings)) => {
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            let findings: Value = serde_json::from_str(&findings).unwrap_or_default();
-            answer_json(
-                status,
-                &json!({
-                    "type": "about:blank",
-                    "title": status.canonical_reason(),
-                    "status": status.as_u16(),
-                    "detail": "the configuration has faults; the one from before serves on",
-                    "report": report,
-                    "findings": findings,
-                }),
-            )
+            let detail = "the configuration has faults; the one from before serves on";
+            faults(detail, &report, &findings)
         }
         Err(error @ (NotReloaded::Ending | NotReloaded::TooMany)) => {
             problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
