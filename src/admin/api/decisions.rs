@@ -137,7 +137,10 @@ fn follow(admin: &Arc<Admin>, filter: Filter) -> Answer {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "too many follow already");
     };
     let (events, receiver) = mpsc::channel(WAITING_MAX);
-    tokio::spawn(tell(Arc::clone(admin), filter, events));
+    // From now on, and not from when the task gets its turn: whoever has the answer misses nothing.
+    let rings = rings(admin);
+    let places = rings.iter().map(|ring| ring.end()).collect();
+    tokio::spawn(tell(Arc::clone(admin), filter, (rings, places), events));
     let mut response = Response::new(Either::Right(Events::new(receiver, following)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -145,10 +148,13 @@ fn follow(admin: &Arc<Admin>, filter: Filter) -> Answer {
     response
 }
 
-async fn tell(admin: Arc<Admin>, filter: Filter, events: mpsc::Sender<Bytes>) {
+async fn tell(
+    admin: Arc<Admin>,
+    filter: Filter,
     // A reload keeps the rings.
-    let rings = rings(&admin);
-    let mut places: Vec<Place> = rings.iter().map(|ring| ring.end()).collect();
+    (rings, mut places): (Vec<Arc<Ring>>, Vec<Place>),
+    events: mpsc::Sender<Bytes>,
+) {
     let mut ending = admin.ending.clone();
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut alive = tokio::time::interval(ALIVE_EVERY);

@@ -41,8 +41,10 @@ export async function readiness() {
 }
 
 // Server-sent events by fetch: EventSource cannot show the token.
-export async function follow(path, signal, told) {
+// `begun`: from then on nothing is missed.
+export async function follow(path, signal, told, begun) {
   const answer = await send("GET", path, undefined, { signal, headers: { accept: "text/event-stream" } });
+  await begun();
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {

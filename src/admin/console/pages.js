@@ -101,6 +101,7 @@ export async function refusals(page, query) {
   const draw = () => fill(list, table("Decisions", ["Time", "Outcome", "Route", "Request", "Client"], shown.map(row)));
   // A new row comes on top and takes the focus from none of the others.
   const add = (decision) => {
+    if (shown.some((known) => known.id === decision.id)) return;
     shown = [decision, ...shown].slice(0, LISTED_MAX);
     const rows = list.querySelector("tbody");
     if (rows === null) return draw();
@@ -113,10 +114,13 @@ export async function refusals(page, query) {
     const { signal } = stop;
     const wanted = new URLSearchParams(Object.entries({ outcome: kind.value, reason: reason.value, route: route.value, issuer: issuer.value }).filter(([, value]) => value));
     try {
-      shown = (await get(`decisions?limit=100&${wanted}`)).decisions;
-      draw();
-      if (!live.checked) return;
-      await follow(`decisions?${wanted}`, signal, add);
+      const load = async () => {
+        shown = (await get(`decisions?limit=100&${wanted}`)).decisions;
+        draw();
+      };
+      // Followed before it is listed: what comes in between is in both, and shown once.
+      if (live.checked) await follow(`decisions?${wanted}`, signal, add, load);
+      else await load();
     } catch (error) {
       if (error.name !== "AbortError") fill(list, note(error.message, "bad"), table("Decisions", [], []));
     }
