@@ -1,14 +1,12 @@
 //! What is never shown of a configuration: secrets that somebody wrote into it, and what variables of the environment
 //! stand for.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, KEYS, Kind};
 use super::node::join;
-use super::texts::Texts;
 
 /// What stands in names of values that are secrets, as far as can be told from a name.
 const SECRET_NAMES: [&str; 7] = [
@@ -222,8 +220,7 @@ fn begins_a_key(line: &str) -> bool {
 
 /// Whether a name that is a key somewhere is one of a secret; one that is none anywhere may be one.
 fn is_secret_leaf(name: &str) -> bool {
-    let leaf = |place: &'static str| place.rsplit('.').next().unwrap_or_default();
-    let mut known = KEYS.iter().filter(|key| leaf(key.place) == name).peekable();
+    let mut known = KEYS.iter().filter(|key| key.name() == name).peekable();
     known.peek().is_none() || known.any(|key| key.kind == Kind::Secret)
 }
 
@@ -242,40 +239,6 @@ pub(super) fn names_a_place(given: &DeValue<'_>) -> bool {
         let is_text = matches!(value.get_ref(), DeValue::String(_));
         is_text && PLACES.contains(&&**name.get_ref())
     })
-}
-
-/// Every file and variable that texts name as the place of something: paths, and places of secrets.
-pub(super) fn places(texts: &Texts) -> BTreeSet<String> {
-    fn visit(name: &str, value: &DeValue<'_>, found: &mut BTreeSet<String>) {
-        match value {
-            DeValue::String(text) if is_place(name) => {
-                found.insert(format!("`{name} = \"{text}\"`"));
-            }
-            DeValue::Array(items) => {
-                for item in items {
-                    visit(name, item.get_ref(), found);
-                }
-            }
-            DeValue::Table(table) => {
-                for (name, value) in table {
-                    visit(name.get_ref(), value.get_ref(), found);
-                }
-            }
-            _ => {}
-        }
-    }
-    fn is_place(name: &str) -> bool {
-        let leaf = |place: &'static str| place.rsplit('.').next().unwrap_or_default();
-        let is_path = |kind| matches!(kind, Kind::Path | Kind::Paths);
-        let mut keys = KEYS.iter().filter(|key| is_path(key.kind));
-        PLACES.contains(&name) || keys.any(|key| leaf(key.place) == name)
-    }
-    let mut found = BTreeSet::new();
-    for (_, _, text) in texts.iter() {
-        let (table, _) = DeTable::parse_recoverable(text);
-        visit("", &DeValue::Table(table.into_inner()), &mut found);
-    }
-    found
 }
 
 #[cfg(test)]

@@ -56,15 +56,15 @@ pub(super) fn add(texts: &mut Texts, folder: &Path) -> Vec<Diagnostic> {
 }
 
 /// Files that a text includes.
-pub(super) struct Pattern {
+struct Pattern {
     /// As it is written: what its variables stand for is not told.
-    pub(super) written: String,
+    written: String,
     made: String,
     span: Range<usize>,
 }
 
 /// What a text includes.
-pub(super) fn patterns(text: &str) -> Vec<Pattern> {
+fn patterns(text: &str) -> Vec<Pattern> {
     let (table, _) = DeTable::parse_recoverable(text);
     let Some(DeValue::Array(items)) = table.get_ref().get("include").map(|it| it.get_ref()) else {
         return Vec::new();

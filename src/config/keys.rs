@@ -60,6 +60,13 @@ pub(super) struct Key {
     pub(super) help: &'static str,
 }
 
+impl Key {
+    /// Its name in its table.
+    pub(super) fn name(&self) -> &'static str {
+        self.place.rsplit('.').next().unwrap_or_default()
+    }
+}
+
 const fn key(place: &'static str, kind: Kind, help: &'static str) -> Key {
     Key {
         place,
@@ -349,7 +356,7 @@ mod tests {
         };
         let example = words(example);
         for key in KEYS.iter().filter(|key| key.served) {
-            let name = key.place.rsplit('.').next().unwrap_or_default();
+            let name = key.name();
             assert!(!key.help.is_empty(), "{}", key.place);
             if name != "*" {
                 assert!(example.iter().any(|word| word == name), "{}", key.place);

@@ -20,6 +20,7 @@ mod sarif;
 mod schema;
 mod settings;
 mod suggest;
+mod taken;
 mod texts;
 mod typed;
 mod value;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 pub(crate) use effective::effective;
 pub(crate) use schema::schema;
 pub(crate) use suggest::nearest;
+pub(crate) use taken::taken_beyond;
 pub(crate) use texts::Texts;
 pub(crate) use value::duration;
 
@@ -82,30 +84,6 @@ pub(crate) fn admin_place(path: &Path) -> Result<AdminPlace, Report> {
         report.clear();
     }
     check::admin_place(&root, folder(path), &mut report).ok_or(report)
-}
-
-/// What a configuration that was sent takes from this machine and the one that serves does not: variables of
-/// the environment, and files that it includes.
-pub(crate) fn taken_beyond(text: &str, serving: &Texts) -> Vec<String> {
-    let sent = Texts::of(Path::new(""), text);
-    let known = raw::variables(serving);
-    let variables = raw::variables(&sent).into_iter();
-    let variables = variables.filter(|name| !known.contains(name));
-    let known_places = hidden::places(serving);
-    let places = hidden::places(&sent).into_iter();
-    let places = places.filter(|place| !known_places.contains(place));
-    let known: Vec<_> = serving
-        .iter()
-        .take(1)
-        .flat_map(|(_, _, text)| include::patterns(text))
-        .collect();
-    let files = include::patterns(text).into_iter();
-    let files = files.filter(|file| !known.iter().any(|known| known.written == file.written));
-    variables
-        .map(|name| format!("${{{name}}}"))
-        .chain(places)
-        .chain(files.map(|file| format!("the file {}", file.written)))
-        .collect()
 }
 
 /// Checks a configuration that is in memory; relative paths are relative to `path`'s folder.

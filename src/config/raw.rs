@@ -3,7 +3,6 @@
 //! serde stops at the first fault and loses positions; walking the parsed document by hand keeps
 //! both. Every fault of every key is told, and what is sound goes on to the next layer.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -14,32 +13,8 @@ use super::hidden::names_a_place;
 use super::keys::{self, Key, Kind};
 use super::node::{Node, Span, join};
 use super::suggest::nearest;
-use super::texts::{Origin, Texts};
+use super::texts::Origin;
 use super::typed::{Fault, expectation, typed};
-
-/// The names of the environment's variables that texts use, whatever escapes they write them with.
-pub(super) fn variables(texts: &Texts) -> BTreeSet<String> {
-    fn visit(value: &DeValue<'_>, found: &mut BTreeSet<String>) {
-        match value {
-            DeValue::String(text) => {
-                for rest in text.split("${").skip(1) {
-                    let name = rest.split('}').next().unwrap_or_default();
-                    let name = name.split(":-").next().unwrap_or_default();
-                    found.insert(name.to_owned());
-                }
-            }
-            DeValue::Array(items) => items.iter().for_each(|item| visit(item.get_ref(), found)),
-            DeValue::Table(table) => table.values().for_each(|item| visit(item.get_ref(), found)),
-            _ => {}
-        }
-    }
-    let mut found = BTreeSet::new();
-    for (_, _, text) in texts.iter() {
-        let (table, _) = DeTable::parse_recoverable(text);
-        visit(&DeValue::Table(table.into_inner()), &mut found);
-    }
-    found
-}
 
 /// Reads all texts. `None` after a fault of syntax in one of them: what follows would only be its echo.
 pub(super) fn read(report: &mut Report) -> Option<Node> {

@@ -7,6 +7,7 @@ use std::process::Command;
 use bearward::config;
 use serde_json::Value;
 
+use crate::documents::documents;
 use crate::support::gateway::write_certificate;
 use crate::support::program::{find, find_in_python, told};
 
@@ -255,21 +256,9 @@ fn the_book_builds() {
     assert!(folder.path().join("clients.html").exists());
     // Every page is in it.
     let summary = text("docs/SUMMARY.md");
-    let mut folders = vec![root().join("docs")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "md")
-                && !path.ends_with("SUMMARY.md")
-            {
-                let name = path.strip_prefix(root().join("docs")).expect("below");
-                assert!(
-                    summary.contains(&format!("({})", name.display())),
-                    "{name:?}"
-                );
-            }
+    for name in documents() {
+        if let Some(name) = name.strip_prefix("docs/").filter(|it| *it != "SUMMARY.md") {
+            assert!(summary.contains(&format!("({name})")), "{name}");
         }
     }
 }

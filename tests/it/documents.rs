@@ -82,7 +82,7 @@ fn the_least_configuration_is_short() {
 }
 
 /// Every document, by its path.
-fn documents() -> Vec<String> {
+pub fn documents() -> Vec<String> {
     let mut found = vec![
         "README.md".to_owned(),
         "CONTRIBUTING.md".to_owned(),

@@ -26,10 +26,6 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("text")
 }
 
-fn said_of(output: &Output) -> String {
-    said(output)
-}
-
 fn write(folder: &Path, name: &str, text: &str) {
     let path = folder.join(name);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -544,7 +540,7 @@ fn what_a_reload_would_change_is_told_before_it() {
         let folder = tempfile::tempdir().expect("a folder");
         write(folder.path(), "bearward.toml", text);
         let output = bearward(folder.path(), &["drain"], &[]);
-        (output.status.code(), said_of(&output))
+        (output.status.code(), crate::operators::said(&output))
     };
     let nobody = format!("127.0.0.1:{}", free_port());
     let admin = format!("[admin]\naddress = \"{nobody}\"\ntoken = {{ file = \"t\" }}\n");
@@ -648,4 +644,59 @@ fn a_service_manager_that_does_not_listen_keeps_nobody_from_ending() {
     let mut gateway = Process::of(command);
     gateway.signal("TERM");
     assert_eq!(gateway.child.wait().expect("an end").code(), Some(0));
+}
+
+#[test]
+fn commands_trust_neither_the_folder_of_the_service_nor_whoever_has_its_port() {
+    let (main, upstream) = (
+        TestIssuer::new("https://login.test/", "ES256", "main-1"),
+        Upstream::echo(),
+    );
+    let (process, folder) = Process::start(Bearward::usual(&main, &upstream));
+    let folder = folder.path();
+    let admin = format!("http://{}", process.admin);
+    let at = |arguments: &[&str], admin: &str| {
+        let all = [arguments, &["--admin", admin]].concat();
+        bearward(folder, &all, &[])
+    };
+    assert_eq!(at(&["status"], &admin).status.code(), Some(0));
+    // Where the admin address was moved, the doctor sees by the lock that a gateway runs.
+    let elsewhere = format!("http://127.0.0.1:{}", free_port());
+    let doctor = at(&["doctor"], &elsewhere);
+    assert!(
+        out(&doctor).contains("one runs with this state folder"),
+        "{}",
+        out(&doctor)
+    );
+    // Whoever listens there instead may answer anything, and a terminal obeys none of it.
+    let stranger = Provider::start();
+    let escape = "\u{1b}]0;owned\u{7}";
+    let told = json!({ "config": escape, "needs_restart": [escape], "values": [{ "key": escape, "value": escape }] });
+    stranger.set("/api/v1/config", 200, &told.to_string());
+    stranger.set(
+        "/api/v1/drain",
+        500,
+        &json!({ "detail": escape }).to_string(),
+    );
+    for arguments in [
+        ["config", "diff"].as_slice(),
+        &["doctor"],
+        &["drain"],
+        &["candidate", "show"],
+    ] {
+        let output = at(arguments, &stranger.base);
+        let shown = format!("{}{}", out(&output), said(&output));
+        assert!(!shown.contains('\u{1b}'), "{arguments:?}: {shown:?}");
+    }
+    // A service that turns its token's file into a link leads root's commands nowhere.
+    let token = folder.join("state/admin-token");
+    std::fs::rename(&token, folder.join("other")).expect("a file");
+    std::os::unix::fs::symlink(folder.join("other"), &token).expect("a link");
+    let status = at(&["status"], &admin);
+    assert_eq!(status.status.code(), Some(69));
+    assert!(
+        said(&status).contains("admin-token cannot be read"),
+        "{}",
+        said(&status)
+    );
 }

@@ -139,14 +139,8 @@ pub(super) async fn keep(
 /// Why that does not work, in words for the operator.
 pub(super) async fn try_out(settings: &FeedSettings, trust: &mut Trust) -> Result<(), String> {
     let words = |error: FeedError| error.to_string();
-    let tls = match settings.tls {
-        true => Some(
-            trust
-                .tls(settings.ca.as_deref())
-                .map_err(|error| words(error.into()))?,
-        ),
-        false => None,
-    };
+    let tls = settings.tls.then(|| trust.tls(settings.ca.as_deref()));
+    let tls = tls.transpose().map_err(|error| words(error.into()))?;
     Link::connect(settings, tls.as_ref())
         .await
         .map(drop)
